@@ -1,0 +1,114 @@
+//! What the port needs of Python's `queue`: the unbounded `SimpleQueue`, on `std::sync::mpsc`.
+//!
+//! An `mpsc` channel has one receiver. Shared behind a lock that is held while it waits, as in the
+//! Rust Book's thread pool, it wakes a second thread for every item, which then waits for that
+//! lock. Here nobody waits on the channel: the lock of the putting side also counts the threads
+//! that found the queue empty, and an item put while there is such a thread is announced to
+//! exactly one of them.
+
+use super::threading::{lock, Condition, Deadline};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::Mutex;
+
+/// `queue.SimpleQueue`. What it carries is an item or `None`, the sentinel that the pool's workers
+/// pass on to each other when they end.
+///
+/// Two locks, so that putting and getting do not wait for each other while there are items. Where
+/// both are held, `putting` was taken first.
+pub(super) struct SimpleQueue<T> {
+    putting: Condition<Putting<T>>,
+    getting: Mutex<Getting<T>>,
+}
+
+struct Putting<T> {
+    sender: Sender<Option<T>>,
+    /// Items put so far, sentinels not counted.
+    items: usize,
+    /// Threads in `get` that found the queue empty and to which no item was announced since.
+    idle: usize,
+    /// Announcements that no thread in `get` has answered yet.
+    announced: usize,
+}
+
+struct Getting<T> {
+    receiver: Receiver<Option<T>>,
+    /// Items got so far, sentinels not counted.
+    items: usize,
+}
+
+/// `queue.Empty`.
+#[derive(Debug)]
+pub(super) struct Empty;
+
+impl<T> SimpleQueue<T> {
+    pub(super) fn new() -> Self {
+        let (sender, receiver) = mpsc::channel();
+        SimpleQueue {
+            putting: Condition::new(Putting {
+                sender,
+                items: 0,
+                idle: 0,
+                announced: 0,
+            }),
+            getting: Mutex::new(Getting { receiver, items: 0 }),
+        }
+    }
+
+    /// Puts an item, or the sentinel. Returns whether an idle thread was told of it, which then is
+    /// idle no longer: CPython's `_idle_semaphore.acquire(timeout=0)`.
+    pub(super) fn put(&self, item: Option<T>) -> bool {
+        let mut putting = self.putting.acquire();
+        putting.items += usize::from(item.is_some());
+        // It cannot fail: this queue owns the receiver.
+        let _ = putting.sender.send(item);
+        if putting.idle == 0 {
+            return false;
+        }
+        // The sleepers, and those about to be, are among the idle and the announced-to.
+        let awake = putting.idle + putting.announced - putting.sleepers();
+        putting.idle -= 1;
+        putting.announced += 1;
+        // A thread that still looks around before it sleeps will see the announcement by itself.
+        if putting.announced > awake {
+            putting.notify();
+        }
+        true
+    }
+
+    /// The next item or sentinel, if there is one: `get(block=False)`.
+    pub(super) fn get_nowait(&self) -> Result<Option<T>, Empty> {
+        let mut getting = lock(&self.getting);
+        let item = getting.receiver.try_recv().map_err(|_| Empty)?;
+        getting.items += usize::from(item.is_some());
+        Ok(item)
+    }
+
+    /// The next item or sentinel, waiting for one if need be.
+    pub(super) fn get(&self) -> Option<T> {
+        loop {
+            if let Ok(item) = self.get_nowait() {
+                return item;
+            }
+            let mut putting = self.putting.acquire();
+            // Look again now that nothing can be put: counted as idle with an item in the queue,
+            // this thread would be credited to a later item while it takes the earlier one
+            // (CPython's window between `get_nowait` and `_idle_semaphore.release`).
+            if let Ok(item) = self.get_nowait() {
+                return item;
+            }
+            putting.idle += 1;
+            drop(putting);
+            self.putting
+                .wait_for(|putting| putting.announced > 0, Deadline::Never)
+                .announced -= 1;
+            // The item announced may have gone to a thread that was not idle; then wait again.
+        }
+    }
+
+    /// How many items wait, sentinels not counted.
+    pub(super) fn qsize(&self) -> usize {
+        let putting = self.putting.acquire();
+        let getting = lock(&self.getting);
+        putting.items - getting.items
+    }
+}

@@ -1,0 +1,775 @@
+//! The thread pool: CPython's `thread.py`.
+
+use super::_base::{
+    log, log_panic, BrokenExecutor, Exception, Executor, Future, Level, ShutdownOptions,
+    SubmitError, ValueError,
+};
+use super::process;
+use super::queue::SimpleQueue;
+use super::threading::{lock, Thread};
+use std::error::Error as StdError;
+use std::fmt;
+use std::mem;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+
+/// What CPython's module keeps in `_shutdown`, `_threads_queues` and `ThreadPoolExecutor._counter`.
+struct Global {
+    /// `_python_exit` has run: no thread is started any more.
+    _shutdown: bool,
+    /// Every worker that has not ended. In CPython a dictionary with weak keys; here a worker takes
+    /// its own entry out.
+    _threads_queues: Vec<Entry>,
+    _counter: usize,
+}
+
+#[derive(Clone)]
+struct Entry {
+    thread: Arc<Thread>,
+    work_queue: Arc<WorkQueue>,
+    executor_reference: Weak<Pool>,
+}
+
+/// Must be held while changing what it protects, and while nothing else is locked after it.
+///
+/// CPython holds it in every `submit`, so that no worker is created while the interpreter shuts
+/// down. Here `submit` takes it only to start a thread; `_python_exit` goes to the pools instead.
+static _GLOBAL_SHUTDOWN_LOCK: process::sync::Mutex<Global> = process::sync::Mutex::new(Global {
+    _shutdown: false,
+    _threads_queues: Vec::new(),
+    _counter: 0,
+});
+
+fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
+    let mut global = _GLOBAL_SHUTDOWN_LOCK
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    f(&mut global)
+}
+
+/// Shuts all thread pools of the process down, for good, and waits until what they were given is
+/// done. From then on, `submit` returns [`SubmitError::InterpreterShutdown`].
+///
+/// It is meant for the end of the program, and [`at_exit`] calls it there. Called by a worker of any
+/// pool, it waits for nobody, since that worker's own task is among what it would wait for.
+///
+/// CPython: `_python_exit` in `thread.py`.
+pub fn _python_exit() {
+    let entries = global(|global| {
+        global._shutdown = true;
+        global._threads_queues.clone()
+    });
+    for entry in &entries {
+        if let Some(pool) = entry.executor_reference.upgrade() {
+            let mut state = lock(&pool.shutdown_lock);
+            state.shutdown = state.shutdown.or(Some(Shutdown::Interpreter));
+        }
+        entry.work_queue.put(None);
+    }
+    if entries.iter().any(|entry| entry.thread.is_current()) {
+        return;
+    }
+    for entry in entries {
+        entry.thread.join();
+    }
+}
+
+/// Returns a guard for the first line of `main`: when it is dropped at the end, what was submitted to
+/// any pool is finished before the process ends. Without it, the process ends at once when `main`
+/// returns, as all Rust programs do, whatever other threads are at.
+///
+/// The guard also works when `main` panics, but not against `std::process::exit`, which drops
+/// nothing. Once it is dropped, no pool takes calls any more.
+///
+/// ```
+/// use concurrent_futures::{Executor, ThreadPoolExecutor};
+///
+/// fn main() {
+///     let _exit = concurrent_futures::at_exit();
+///     let pool = ThreadPoolExecutor::new(2).unwrap();
+///     pool.submit(|| println!("this is printed")).unwrap();
+/// }
+/// ```
+///
+/// CPython: `threading._register_atexit(_python_exit)` in `thread.py`.
+pub fn at_exit() -> AtExit {
+    AtExit { _private: () }
+}
+
+/// What [`at_exit`] returns. Dropping it calls [`_python_exit`].
+#[derive(Debug)]
+#[must_use = "dropping it shuts all pools down; keep it in a variable until the end of `main`"]
+pub struct AtExit {
+    _private: (),
+}
+
+impl Drop for AtExit {
+    fn drop(&mut self) {
+        _python_exit();
+    }
+}
+
+type WorkQueue = SimpleQueue<Box<dyn Work>>;
+
+/// A submitted call and its future.
+///
+/// CPython: `_WorkItem` in `thread.py`.
+struct _WorkItem<F, T> {
+    future: Future<T>,
+    f: F,
+}
+
+/// A work item whose types were forgotten.
+trait Work: Send {
+    /// Runs the call, unless it was cancelled.
+    fn run(self: Box<Self>, account: &mut Account<'_>);
+
+    fn cancel(self: Box<Self>);
+
+    fn set_exception(self: Box<Self>, exception: Exception);
+}
+
+impl<F, T, E> Work for _WorkItem<F, T>
+where
+    F: FnOnce() -> Result<T, E> + Send,
+    T: Send,
+    E: Into<Exception>,
+{
+    fn run(self: Box<Self>, account: &mut Account<'_>) {
+        let _WorkItem { future, f } = *self;
+        match future.set_running_or_notify_cancel() {
+            Ok(true) => {}
+            Ok(false) => return,
+            // Somebody else has completed it, which was logged.
+            Err(_) => return,
+        }
+        // `f` is consumed, and its captures with it, before anybody can see the result.
+        let outcome = catch_unwind(AssertUnwindSafe(|| f().map_err(Into::into)))
+            .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
+        if let Err(error) = future.finish(outcome, || account.settle()) {
+            log(
+                Level::Critical,
+                "Exception in worker",
+                Some(&Exception::new(error)),
+            );
+        }
+    }
+
+    fn cancel(self: Box<Self>) {
+        self.future.cancel();
+    }
+
+    fn set_exception(self: Box<Self>, exception: Exception) {
+        // An error: it was cancelled, or somebody else has completed it.
+        let _ = self.future.set_exception(exception);
+    }
+}
+
+/// How many work items a worker is done with. The pool compares the sum of these with what was
+/// submitted to learn whether all its threads are needed.
+type Done = Mutex<usize>;
+
+/// One work item in a worker's hands. It counts as done at the last moment before its outcome can be
+/// seen, so that whoever sees it and submits the next call finds this worker free; and at the very
+/// end, if code of the user's may still run after that moment and keep the worker busy.
+struct Account<'a> {
+    done: Option<&'a Done>,
+}
+
+impl Account<'_> {
+    fn settle(&mut self) {
+        if let Some(done) = self.done.take() {
+            *lock(done) += 1;
+        }
+    }
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+type Initializer = dyn Fn() -> Result<(), Exception> + Send + Sync;
+
+/// The body of every thread of a pool. It refers to the pool weakly: a pool that nobody else refers
+/// to is dropped, and its drop puts the sentinel into the queue.
+///
+/// CPython: `_worker` in `thread.py`.
+fn _worker(
+    executor_reference: &Weak<Pool>,
+    work_queue: &WorkQueue,
+    initializer: Option<Arc<Initializer>>,
+    done: &Done,
+) {
+    if let Some(initializer) = initializer {
+        let outcome = catch_unwind(AssertUnwindSafe(|| initializer()))
+            .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
+        log_panic("Exception in worker", || drop(initializer));
+        if let Err(exception) = outcome {
+            log(
+                Level::Critical,
+                "Exception in initializer:",
+                Some(&exception),
+            );
+            log_panic("Exception in worker", || drop(exception));
+            match executor_reference.upgrade() {
+                Some(executor) => executor._initializer_failed(),
+                None => {
+                    // As `_initializer_failed` does, with no more pool to break.
+                    let stranded = drain(work_queue);
+                    work_queue.put(None);
+                    strand(stranded);
+                }
+            }
+            return;
+        }
+    }
+    loop {
+        // Whether this worker is idle is the queue's to know, which counts it as such only when
+        // there is nothing to get; see `SimpleQueue::get`.
+        if let Some(work_item) = work_queue.get() {
+            let mut account = Account { done: Some(done) };
+            // What may panic here is `Drop`: of a result that nobody wants, of a call that was
+            // cancelled.
+            log_panic("Exception in worker", || work_item.run(&mut account));
+            continue;
+        }
+        // Exit if:
+        //   - the interpreter is shutting down, or
+        //   - the pool that owns this worker was dropped, or
+        //   - the pool that owns this worker was shut down.
+        if let Some(executor) = executor_reference.upgrade() {
+            let mut state = lock(&executor.shutdown_lock);
+            if state.shutdown.is_none() {
+                if !global(|global| global._shutdown) {
+                    continue;
+                }
+                state.shutdown = Some(Shutdown::Interpreter);
+            }
+        }
+        // Notice other workers.
+        work_queue.put(None);
+        return;
+    }
+}
+
+/// Takes everything out of the queue, sentinels too.
+fn drain(work_queue: &WorkQueue) -> Vec<Box<dyn Work>> {
+    let mut work_items = Vec::new();
+    while let Ok(work_item) = work_queue.get_nowait() {
+        work_items.extend(work_item);
+    }
+    work_items
+}
+
+/// Completes what was taken out of the queue by others than workers.
+fn abandon(work_items: Vec<Box<dyn Work>>, complete: impl Fn(Box<dyn Work>)) {
+    for work_item in work_items {
+        // What may panic is `Drop` of the call, and the other items are not to suffer.
+        log_panic("exception ignored while abandoning a call", || {
+            complete(work_item);
+        });
+    }
+}
+
+/// A worker thread failed to initialize, so its pool can no longer run anything. It converts into a
+/// [`BrokenExecutor`], and is also the exception of every future that was pending then.
+///
+/// CPython: `BrokenThreadPool` in `thread.py`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BrokenThreadPool;
+
+impl fmt::Display for BrokenThreadPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("A thread initializer failed, the thread pool is not usable anymore")
+    }
+}
+
+impl StdError for BrokenThreadPool {}
+
+impl From<BrokenThreadPool> for BrokenExecutor {
+    fn from(error: BrokenThreadPool) -> Self {
+        BrokenExecutor::new(error.to_string())
+    }
+}
+
+impl From<BrokenThreadPool> for SubmitError {
+    fn from(error: BrokenThreadPool) -> Self {
+        SubmitError::Broken(error.into())
+    }
+}
+
+/// An executor that runs calls on a pool of threads.
+///
+/// Threads are started as they are needed, up to `max_workers`: a call that is submitted while a
+/// thread is idle, or about to be, goes to that thread. They end when the pool is shut down, or when
+/// the last reference to it is dropped.
+///
+/// It is a shared handle: a clone is another reference to the same pool. Dropping the last one wakes
+/// the workers, which finish what is queued and end; it waits for nothing. To wait, call
+/// [`shutdown`](Executor::shutdown), or use [`with`](Executor::with).
+///
+/// A task must not wait for another task of the same pool: when all workers do that, nobody is left
+/// to run what they wait for. Give such tasks a pool of their own, or have the first task return what
+/// it knows and submit the second from a done-callback.
+///
+/// ```
+/// use concurrent_futures::{Executor, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::new(4)?;
+/// let future = pool.submit(|| 6 * 7)?;
+/// assert_eq!(future.result(None)?, 42);
+/// pool.shutdown();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// CPython: `ThreadPoolExecutor` in `thread.py`.
+#[derive(Clone)]
+pub struct ThreadPoolExecutor(Arc<Pool>);
+
+/// What `ThreadPoolExecutor` is in CPython, where every reference is shared.
+struct Pool {
+    max_workers: usize,
+    work_queue: Arc<WorkQueue>,
+    thread_name_prefix: String,
+    thread_stack_size: Option<usize>,
+    initializer: Option<Arc<Initializer>>,
+    shutdown_lock: Mutex<PoolState>,
+}
+
+/// What CPython changes only with `_shutdown_lock` held.
+struct PoolState {
+    threads: Vec<Worker>,
+    /// Work items ever put into the queue.
+    submitted: usize,
+    broken: bool,
+    shutdown: Option<Shutdown>,
+}
+
+struct Worker {
+    thread: Arc<Thread>,
+    done: Arc<Done>,
+}
+
+/// Who has shut the pool down.
+#[derive(Clone, Copy)]
+enum Shutdown {
+    Executor,
+    Interpreter,
+}
+
+impl ThreadPoolExecutor {
+    /// A pool of at most `max_workers` threads; for `None`, of as many as there are processors and
+    /// four more, but at most 32. No thread is started yet.
+    ///
+    /// # Errors
+    ///
+    /// If `max_workers` is zero.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// assert_eq!(ThreadPoolExecutor::new(3)?.max_workers(), 3);
+    /// assert!((5..=32).contains(&ThreadPoolExecutor::new(None)?.max_workers()));
+    /// assert!(ThreadPoolExecutor::new(0).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// CPython: `ThreadPoolExecutor.__init__` in `thread.py`.
+    pub fn new(max_workers: impl Into<Option<usize>>) -> Result<Self, ValueError> {
+        ThreadPoolExecutor::builder()
+            .max_workers(max_workers)
+            .build()
+    }
+
+    /// A pool with more options than [`new`](ThreadPoolExecutor::new) has.
+    ///
+    /// CPython: the keyword parameters of `ThreadPoolExecutor.__init__` in `thread.py`.
+    pub fn builder() -> ThreadPoolExecutorBuilder {
+        ThreadPoolExecutorBuilder {
+            max_workers: None,
+            thread_name_prefix: String::new(),
+            thread_stack_size: None,
+            initializer: None,
+        }
+    }
+
+    /// How many threads the pool may have.
+    ///
+    /// CPython: `ThreadPoolExecutor._max_workers` in `thread.py`.
+    pub fn max_workers(&self) -> usize {
+        self.0.max_workers
+    }
+
+    /// How many threads the pool has started. Those that have ended, because the pool was shut down
+    /// or is broken, are counted, too.
+    ///
+    /// CPython: `len(ThreadPoolExecutor._threads)` in `thread.py`.
+    pub fn thread_count(&self) -> usize {
+        lock(&self.0.shutdown_lock).threads.len()
+    }
+
+    /// How many calls no worker has picked up yet, cancelled ones included.
+    ///
+    /// CPython: `ThreadPoolExecutor._work_queue.qsize()` in `thread.py`, which counts sentinels, too.
+    pub fn queue_size(&self) -> usize {
+        self.0.work_queue.qsize()
+    }
+}
+
+impl Executor for ThreadPoolExecutor {
+    fn try_submit<F, T, E>(&self, f: F) -> Result<Future<T>, SubmitError>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Into<Exception>,
+    {
+        let future = Future::of_pool();
+        let work_item = Box::new(_WorkItem {
+            future: future.clone(),
+            f,
+        });
+        // Whatever is refused is dropped only after the lock is released.
+        let refused;
+        let error;
+        {
+            let mut state = lock(&self.0.shutdown_lock);
+            if let Err(reason) = state.is_open() {
+                refused = Some(work_item as Box<dyn Work>);
+                error = reason;
+            } else {
+                state.submitted += 1;
+                if self.0.work_queue.put(Some(work_item)) {
+                    return Ok(future);
+                }
+                match self.0._adjust_thread_count(&mut state) {
+                    Ok(()) => return Ok(future),
+                    Err(reason) => {
+                        // Without threads, there is nobody but us to take it.
+                        state.submitted -= 1;
+                        refused = self.0.work_queue.get_nowait().ok().flatten();
+                        error = reason;
+                    }
+                }
+            }
+        }
+        drop(refused);
+        Err(error)
+    }
+
+    /// Takes no more calls from now on, wakes all workers, and lets them end once the queue is empty.
+    /// May be called any number of times, from any thread.
+    ///
+    /// With `wait`, it returns when all workers have ended, and so all calls are done; also when
+    /// another thread shuts the pool down at the same time, or did before without waiting. With
+    /// `cancel_futures`, calls that have not started are cancelled, and their callbacks are called on
+    /// this thread.
+    ///
+    /// **Differs from CPython:** called by one of the pool's own workers, in a task or a callback, it
+    /// does not wait, since that worker cannot end before it returns, and another worker may be
+    /// waiting for this one. CPython raises `RuntimeError: cannot join current thread`.
+    ///
+    /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
+    fn shutdown_with(&self, options: ShutdownOptions) {
+        let pool = &self.0;
+        let mut state = lock(&pool.shutdown_lock);
+        state.shutdown = state.shutdown.or(Some(Shutdown::Executor));
+        let cancelled = if options.cancel_futures {
+            drain(&pool.work_queue)
+        } else {
+            Vec::new()
+        };
+        // Wakes the first worker; it wakes the next.
+        pool.work_queue.put(None);
+        let threads: Vec<_> = state
+            .threads
+            .iter()
+            .map(|worker| Arc::clone(&worker.thread))
+            .collect();
+        drop(state);
+        abandon(cancelled, |work_item| work_item.cancel());
+        if options.wait && !threads.iter().any(|thread| thread.is_current()) {
+            for thread in threads {
+                thread.join();
+            }
+        }
+    }
+}
+
+impl PoolState {
+    fn is_open(&self) -> Result<(), SubmitError> {
+        if self.broken {
+            return Err(BrokenThreadPool.into());
+        }
+        match self.shutdown {
+            None => Ok(()),
+            Some(Shutdown::Executor) => Err(SubmitError::Shutdown),
+            Some(Shutdown::Interpreter) => Err(SubmitError::InterpreterShutdown),
+        }
+    }
+}
+
+impl Pool {
+    /// Starts a thread for a call that was just put into the queue, if none of those there are is
+    /// free to take it.
+    ///
+    /// # Errors
+    ///
+    /// If no thread could be started and there is none at all.
+    ///
+    /// CPython: `ThreadPoolExecutor._adjust_thread_count` in `thread.py`. Its `_idle_semaphore` has
+    /// two counterparts here. `SimpleQueue::put` says whether it found an idle worker. And when it did
+    /// not, the calls that are not done tell how many threads are needed: a worker may be between two
+    /// calls, and not idle yet.
+    fn _adjust_thread_count(self: &Arc<Self>, state: &mut PoolState) -> Result<(), SubmitError> {
+        let num_threads = state.threads.len();
+        if num_threads == self.max_workers {
+            return Ok(());
+        }
+        let done: usize = state.threads.iter().map(|worker| *lock(&worker.done)).sum();
+        if state.submitted - done <= num_threads {
+            return Ok(());
+        }
+        match self.start_thread(num_threads) {
+            Ok(worker) => state.threads.push(worker),
+            // The threads there are will come to it.
+            Err(_) if num_threads > 0 => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn start_thread(self: &Arc<Self>, number: usize) -> Result<Worker, SubmitError> {
+        let thread = Thread::new();
+        let done = Arc::new(Mutex::new(0));
+        let registered = Registered::new(Entry {
+            thread: Arc::clone(&thread),
+            work_queue: Arc::clone(&self.work_queue),
+            executor_reference: Arc::downgrade(self),
+        })?;
+        let mut builder =
+            thread::Builder::new().name(format!("{}_{}", self.thread_name_prefix, number));
+        if let Some(size) = self.thread_stack_size {
+            builder = builder.stack_size(size);
+        }
+        let initializer = self.initializer.clone();
+        let worker_done = Arc::clone(&done);
+        thread
+            .start(builder, move || {
+                let Entry {
+                    work_queue,
+                    executor_reference,
+                    ..
+                } = &registered.entry;
+                _worker(executor_reference, work_queue, initializer, &worker_done);
+            })
+            .map_err(SubmitError::Thread)?;
+        Ok(Worker { thread, done })
+    }
+
+    /// CPython: `ThreadPoolExecutor._initializer_failed` in `thread.py`.
+    fn _initializer_failed(&self) {
+        let mut state = lock(&self.shutdown_lock);
+        state.broken = true;
+        let stranded = drain(&self.work_queue);
+        if state.shutdown.is_some() {
+            // The sentinel is drained with the rest, and other workers may be waiting for it.
+            self.work_queue.put(None);
+        }
+        drop(state);
+        strand(stranded);
+    }
+}
+
+/// Fails the calls that a broken pool will not run.
+fn strand(work_items: Vec<Box<dyn Work>>) {
+    abandon(work_items, |work_item| {
+        work_item.set_exception(Exception::new(BrokenThreadPool));
+    });
+}
+
+/// CPython: `weakref_cb` in `ThreadPoolExecutor._adjust_thread_count`, which wakes the workers when
+/// the executor is gone.
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.work_queue.put(None);
+    }
+}
+
+/// An entry of `_threads_queues`, taken out when this is dropped: at the end of the thread, or when
+/// it could not be started.
+struct Registered {
+    entry: Entry,
+}
+
+impl Registered {
+    fn new(entry: Entry) -> Result<Self, SubmitError> {
+        global(|global| {
+            if global._shutdown {
+                return Err(SubmitError::InterpreterShutdown);
+            }
+            global._threads_queues.push(entry.clone());
+            Ok(())
+        })?;
+        Ok(Registered { entry })
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        // Returned by the closure, so that it is dropped after the lock is released.
+        drop(global(|global| {
+            let entries = &mut global._threads_queues;
+            let position = entries
+                .iter()
+                .position(|entry| Arc::ptr_eq(&entry.thread, &self.entry.thread))?;
+            Some(entries.swap_remove(position))
+        }));
+    }
+}
+
+impl fmt::Debug for ThreadPoolExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPoolExecutor")
+            .field("max_workers", &self.0.max_workers)
+            .field("thread_name_prefix", &self.0.thread_name_prefix)
+            .field("thread_count", &self.thread_count())
+            .field("queue_size", &self.queue_size())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes a [`ThreadPoolExecutor`]; see [`ThreadPoolExecutor::builder`].
+///
+/// ```
+/// use concurrent_futures::{Executor, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::builder()
+///     .max_workers(2)
+///     .thread_name_prefix("fetch")
+///     .initializer(|| println!("{:?} starts", std::thread::current().name()))
+///     .build()?;
+/// let name = pool.submit(|| std::thread::current().name().map(str::to_owned))?;
+/// assert_eq!(name.result(None)?.as_deref(), Some("fetch_0"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// CPython: the keyword parameters of `ThreadPoolExecutor.__init__` in `thread.py`.
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct ThreadPoolExecutorBuilder {
+    max_workers: Option<usize>,
+    thread_name_prefix: String,
+    thread_stack_size: Option<usize>,
+    initializer: Option<Arc<Initializer>>,
+}
+
+impl ThreadPoolExecutorBuilder {
+    /// How many threads the pool may have; for `None`, as many as there are processors and four
+    /// more, but at most 32.
+    ///
+    /// CPython: the parameter `max_workers`.
+    pub fn max_workers(mut self, max_workers: impl Into<Option<usize>>) -> Self {
+        self.max_workers = max_workers.into();
+        self
+    }
+
+    /// Thread M of the pool is named `prefix_M`. Without a prefix, or with an empty one, it is
+    /// `ThreadPoolExecutor-N_M`, where N counts the pools of the process that have no prefix.
+    ///
+    /// CPython: the parameter `thread_name_prefix`.
+    pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.thread_name_prefix = prefix.into();
+        self
+    }
+
+    /// What each thread calls before its first task. When it panics, the pool is broken: every call
+    /// that is pending, and every later `submit`, fails with [`BrokenThreadPool`].
+    ///
+    /// CPython: the parameters `initializer` and `initargs`.
+    pub fn initializer(self, initializer: impl Fn() + Send + Sync + 'static) -> Self {
+        self.try_initializer(move || {
+            initializer();
+            Ok::<(), Exception>(())
+        })
+    }
+
+    /// Like [`initializer`](ThreadPoolExecutorBuilder::initializer), for one that may fail: an error
+    /// breaks the pool as a panic does. It is logged; see [`set_logger`](super::set_logger).
+    ///
+    /// CPython: the parameters `initializer` and `initargs`.
+    pub fn try_initializer<F, E>(mut self, initializer: F) -> Self
+    where
+        F: Fn() -> Result<(), E> + Send + Sync + 'static,
+        E: Into<Exception>,
+    {
+        self.initializer = Some(Arc::new(move || initializer().map_err(Into::into)));
+        self
+    }
+
+    /// The size of each thread's stack, in bytes, which the system may round up. By default, what
+    /// `std::thread` takes.
+    ///
+    /// CPython: `threading.stack_size`.
+    pub fn thread_stack_size(mut self, bytes: usize) -> Self {
+        self.thread_stack_size = Some(bytes);
+        self
+    }
+
+    /// Makes the pool. No thread is started yet.
+    ///
+    /// # Errors
+    ///
+    /// If `max_workers` is zero, or if the prefix has a NUL byte in it, which no thread's name can
+    /// have.
+    ///
+    /// CPython: `ThreadPoolExecutor.__init__` in `thread.py`.
+    pub fn build(self) -> Result<ThreadPoolExecutor, ValueError> {
+        let max_workers = self.max_workers.unwrap_or_else(|| {
+            // For work that waits and for work that computes; but not too many on large machines.
+            let processors = thread::available_parallelism().map_or(1, |n| n.get());
+            processors.saturating_add(4).min(32)
+        });
+        if max_workers == 0 {
+            return Err(ValueError::new("max_workers must be greater than 0"));
+        }
+        let mut thread_name_prefix = self.thread_name_prefix;
+        if thread_name_prefix.contains('\0') {
+            return Err(ValueError::new(
+                "thread_name_prefix must not contain a NUL byte",
+            ));
+        }
+        if thread_name_prefix.is_empty() {
+            let number = global(|global| {
+                let next = global._counter + 1;
+                mem::replace(&mut global._counter, next)
+            });
+            thread_name_prefix = format!("ThreadPoolExecutor-{number}");
+        }
+        Ok(ThreadPoolExecutor(Arc::new(Pool {
+            max_workers,
+            work_queue: Arc::new(SimpleQueue::new()),
+            thread_name_prefix,
+            thread_stack_size: self.thread_stack_size,
+            initializer: self.initializer,
+            shutdown_lock: Mutex::new(PoolState {
+                threads: Vec::new(),
+                submitted: 0,
+                broken: false,
+                shutdown: None,
+            }),
+        })))
+    }
+}
+
+impl fmt::Debug for ThreadPoolExecutorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPoolExecutorBuilder")
+            .field("max_workers", &self.max_workers)
+            .field("thread_name_prefix", &self.thread_name_prefix)
+            .field("thread_stack_size", &self.thread_stack_size)
+            .finish_non_exhaustive()
+    }
+}

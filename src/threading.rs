@@ -1,0 +1,283 @@
+//! What the port needs of Python's `threading`: a condition with its lock, an event, and a thread
+//! that any number of others may join.
+//!
+//! Nothing here knows of futures. Python's names are kept; what differs is that a lock owns the
+//! data it protects, and that a lock is released by dropping what `acquire` returned.
+
+use std::hint;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::{self, JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+/// Locks a mutex of this crate, poisoned or not.
+///
+/// No user code runs under any of them, so a panic cannot leave one half-changed.
+pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The `end_time` that Python computes as `timeout + time.monotonic()`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Deadline {
+    /// No timeout, or one that the clock cannot express.
+    Never,
+    At(Instant),
+    /// A timeout of zero: whoever asks does not want to wait, and the clock is not read.
+    Now,
+}
+
+impl Deadline {
+    pub(super) fn after(timeout: Option<Duration>) -> Self {
+        match timeout {
+            None => Deadline::Never,
+            Some(Duration::ZERO) => Deadline::Now,
+            Some(timeout) => Instant::now()
+                .checked_add(timeout)
+                .map_or(Deadline::Never, Deadline::At),
+        }
+    }
+
+    /// The time left: `None` without a limit, zero once it has passed.
+    fn remaining(self) -> Option<Duration> {
+        match self {
+            Deadline::Never => None,
+            Deadline::At(end_time) => Some(end_time.saturating_duration_since(Instant::now())),
+            Deadline::Now => Some(Duration::ZERO),
+        }
+    }
+
+    pub(super) fn has_passed(self) -> bool {
+        self.remaining() == Some(Duration::ZERO)
+    }
+}
+
+/// `threading.Condition`: a lock, the value it protects, and a queue of threads that wait for the
+/// value to change.
+///
+/// `Condvar::notify_all` enters the kernel even when nobody waits. Python's condition does not,
+/// since it keeps a list of its waiters; this one counts them under its lock, to the same end.
+pub(super) struct Condition<T: ?Sized> {
+    condvar: Condvar,
+    lock: Mutex<Waited<T>>,
+}
+
+struct Waited<T: ?Sized> {
+    /// Threads asleep in `wait_for`.
+    sleepers: u32,
+    value: T,
+}
+
+/// A held lock of a [`Condition`]; dropping it is Python's `release`.
+pub(super) struct Acquired<'a, T: ?Sized> {
+    condition: &'a Condition<T>,
+    waited: MutexGuard<'a, Waited<T>>,
+}
+
+impl<T> Condition<T> {
+    pub(super) fn new(value: T) -> Self {
+        Condition {
+            condvar: Condvar::new(),
+            lock: Mutex::new(Waited { sleepers: 0, value }),
+        }
+    }
+
+    /// Waits until `predicate` holds or the deadline passes, whichever comes first, and returns
+    /// with the lock held. The caller looks at the value to learn which of the two it was.
+    pub(super) fn wait_for(
+        &self,
+        predicate: impl Fn(&T) -> bool,
+        deadline: Deadline,
+    ) -> Acquired<'_, T> {
+        let mut acquired = self.acquire();
+        if predicate(&acquired) || matches!(deadline, Deadline::Now) {
+            return acquired;
+        }
+        // What is waited for is often a microsecond away, while falling asleep and being woken
+        // costs tens of them. So look again a few times first, and let others run meanwhile.
+        drop(acquired);
+        for round in 0..SPIN_ROUNDS {
+            pause(round);
+            if let Some(acquired) = self.try_acquire() {
+                if predicate(&acquired) {
+                    return acquired;
+                }
+            }
+        }
+        acquired = self.acquire();
+        while !predicate(&acquired) {
+            match deadline.remaining() {
+                Some(Duration::ZERO) => break,
+                remaining => acquired = acquired.sleep(remaining),
+            }
+        }
+        acquired
+    }
+}
+
+impl<T: ?Sized> Condition<T> {
+    pub(super) fn acquire(&self) -> Acquired<'_, T> {
+        Acquired {
+            condition: self,
+            waited: lock(&self.lock),
+        }
+    }
+
+    fn try_acquire(&self) -> Option<Acquired<'_, T>> {
+        let waited = match self.lock.try_lock() {
+            Ok(waited) => waited,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(Acquired {
+            condition: self,
+            waited,
+        })
+    }
+}
+
+impl<T> Acquired<'_, T> {
+    fn sleep(mut self, timeout: Option<Duration>) -> Self {
+        self.waited.sleepers += 1;
+        let condvar = &self.condition.condvar;
+        self.waited = match timeout {
+            None => condvar
+                .wait(self.waited)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(timeout) => {
+                condvar
+                    .wait_timeout(self.waited, timeout)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
+        self.waited.sleepers -= 1;
+        self
+    }
+}
+
+impl<T: ?Sized> Acquired<'_, T> {
+    /// Threads that only a notification will wake.
+    pub(super) fn sleepers(&self) -> usize {
+        self.waited.sleepers as usize
+    }
+
+    /// Releases the lock, then wakes one sleeper, if there is one: in this order, lest the woken
+    /// thread's first act be to wait for the lock.
+    pub(super) fn notify(self) {
+        let Acquired { condition, waited } = self;
+        let asleep = waited.sleepers > 0;
+        drop(waited);
+        if asleep {
+            condition.condvar.notify_one();
+        }
+    }
+
+    /// Releases the lock, then wakes every sleeper, if there is any.
+    pub(super) fn notify_all(self) {
+        let Acquired { condition, waited } = self;
+        let asleep = waited.sleepers > 0;
+        drop(waited);
+        if asleep {
+            condition.condvar.notify_all();
+        }
+    }
+}
+
+impl<T: ?Sized> Deref for Acquired<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.waited.value
+    }
+}
+
+impl<T: ?Sized> DerefMut for Acquired<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.waited.value
+    }
+}
+
+/// How often `wait_for` looks again before it sleeps: a few microseconds in all.
+const SPIN_ROUNDS: u32 = 24;
+/// The rounds of these that keep the processor; the others offer it to any thread that can run,
+/// which on a machine with one processor is the one that is waited for.
+const BUSY_ROUNDS: u32 = 12;
+
+fn pause(round: u32) {
+    if round < BUSY_ROUNDS {
+        for _ in 0..8 {
+            hint::spin_loop();
+        }
+    } else {
+        thread::yield_now();
+    }
+}
+
+/// `threading.Event`.
+pub(super) struct Event {
+    flag: Condition<bool>,
+}
+
+impl Event {
+    pub(super) fn new() -> Self {
+        Event {
+            flag: Condition::new(false),
+        }
+    }
+
+    pub(super) fn set(&self) {
+        let mut flag = self.flag.acquire();
+        *flag = true;
+        flag.notify_all();
+    }
+
+    pub(super) fn clear(&self) {
+        *self.flag.acquire() = false;
+    }
+
+    /// Waits until the event is set or the deadline passes.
+    pub(super) fn wait(&self, deadline: Deadline) {
+        drop(self.flag.wait_for(|flag| *flag, deadline));
+    }
+}
+
+/// `threading.Thread`: made first and started later, and any number of threads may join it.
+pub(super) struct Thread {
+    id: Mutex<Option<ThreadId>>,
+    handle: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Thread {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Thread {
+            id: Mutex::new(None),
+            handle: Mutex::new(None),
+        })
+    }
+
+    pub(super) fn start(
+        &self,
+        builder: thread::Builder,
+        target: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let handle = builder.spawn(target)?;
+        *lock(&self.id) = Some(handle.thread().id());
+        *lock(&self.handle) = Some(handle);
+        Ok(())
+    }
+
+    pub(super) fn is_current(&self) -> bool {
+        *lock(&self.id) == Some(thread::current().id())
+    }
+
+    /// Returns when the thread has ended. A second caller waits for the lock that the first one
+    /// holds while it waits for the thread, and so returns no earlier.
+    pub(super) fn join(&self) {
+        let mut handle = lock(&self.handle);
+        if let Some(handle) = handle.take() {
+            // An error would be the thread's panic, which was reported when it happened.
+            let _ = handle.join();
+        }
+    }
+}
