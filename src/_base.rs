@@ -20,7 +20,7 @@ use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::iter::FusedIterator;
 use std::mem;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::vec::IntoIter;
@@ -769,6 +769,7 @@ impl<T> Futures<T> {
         for (_, future) in self.iter() {
             future
                 .0
+                .condition
                 .acquire()
                 .waiters
                 .retain(|installed| !std::ptr::eq(installed.waiter.base(), waiter));
@@ -791,7 +792,7 @@ impl<'a, T> _AcquireFutures<'a, T> {
     fn new(fs: &'a Futures<T>) -> Self {
         let mut futures = Vec::with_capacity(fs.len());
         for (position, future) in fs.iter() {
-            futures.push((position, future.0.acquire()));
+            futures.push((position, future.0.condition.acquire()));
         }
         _AcquireFutures { futures }
     }
@@ -1075,7 +1076,43 @@ fn _result_or_cancel<T>(fut: &Future<T>, deadline: Deadline) -> Result<T, Error>
 /// `Debug` writes what Python's `repr` does: `<Future at 0x7f0c5c000d10 state=finished returned i32>`.
 ///
 /// CPython: `Future` in `_base.py`.
-pub struct Future<T>(Arc<Condition<Shared<T>>>);
+pub struct Future<T>(Arc<Promise<T>>);
+
+/// A future as its executor made it: with the work that will complete it, in one allocation. Where
+/// the type of that work is not known, it is only kept.
+pub(super) struct Promise<T, W: ?Sized = dyn Work> {
+    condition: Condition<Shared<T>>,
+    pub(super) work: W,
+}
+
+/// What must be true of the work for the future to be shared among threads.
+pub(super) trait Work: Send + Sync + UnwindSafe + RefUnwindSafe {}
+
+impl<W: Send + Sync + UnwindSafe + RefUnwindSafe> Work for W {}
+
+impl<T, W: Work + 'static> Promise<T, W> {
+    /// For a pool; see [`Shared::made_by_pool`].
+    pub(super) fn new(work: W) -> Arc<Self> {
+        Promise::pending(work, true)
+    }
+
+    fn pending(work: W, made_by_pool: bool) -> Arc<Self> {
+        Arc::new(Promise {
+            condition: Condition::new(Shared {
+                state: State::Pending,
+                made_by_pool,
+                outcome: Outcome::None,
+                waiters: Vec::new(),
+                done_callbacks: Vec::new(),
+            }),
+            work,
+        })
+    }
+
+    pub(super) fn into_future(self: Arc<Self>) -> Future<T> {
+        Future(self)
+    }
+}
 
 struct Shared<T> {
     state: State,
@@ -1119,27 +1156,12 @@ impl<T> Future<T> {
     ///
     /// CPython: `Future.__init__` in `_base.py`.
     pub fn new() -> Self {
-        Future::pending(false)
-    }
-
-    /// A future that the pool that makes it will complete.
-    pub(super) fn of_pool() -> Self {
-        Future::pending(true)
-    }
-
-    fn pending(made_by_pool: bool) -> Self {
-        Future(Arc::new(Condition::new(Shared {
-            state: State::Pending,
-            made_by_pool,
-            outcome: Outcome::None,
-            waiters: Vec::new(),
-            done_callbacks: Vec::new(),
-        })))
+        Promise::pending((), false).into_future()
     }
 
     /// Python's `id(future)`.
     fn id(&self) -> usize {
-        Arc::as_ptr(&self.0) as usize
+        Arc::as_ptr(&self.0) as *const () as usize
     }
 
     fn _invoke_callbacks(&self, done_callbacks: Vec<Box<dyn Callback<T>>>) {
@@ -1182,7 +1204,7 @@ impl<T> Future<T> {
     ///
     /// CPython: `Future.cancel` in `_base.py`.
     pub fn cancel(&self) -> bool {
-        let mut shared = self.0.acquire();
+        let mut shared = self.0.condition.acquire();
         match shared.state {
             State::Running | State::Finished => return false,
             State::Cancelled | State::CancelledAndNotified => return true,
@@ -1223,21 +1245,24 @@ impl<T> Future<T> {
     ///
     /// CPython: `Future._state` in `_base.py`.
     pub fn state(&self) -> State {
-        self.0.acquire().state
+        self.0.condition.acquire().state
     }
 
     /// Waits for the value, and returns with the lock held and the value in its place.
     ///
     /// CPython: `Future.__get_result` in `_base.py`, and the waiting half of `Future.result`.
     fn __get_result(&self, deadline: Deadline) -> Result<Acquired<'_, Shared<T>>, Error> {
-        let mut shared = self.0.wait_for(
+        let mut shared = self.0.condition.wait_for(
             |shared| shared.state.is_done() && !shared.is_lent(),
             deadline,
         );
         if shared.is_lent() {
             // The future is done, so this is no time-out; and the value will be put back.
             drop(shared);
-            shared = self.0.wait_for(|shared| !shared.is_lent(), Deadline::Never);
+            shared = self
+                .0
+                .condition
+                .wait_for(|shared| !shared.is_lent(), Deadline::Never);
         }
         match (shared.state, &shared.outcome) {
             (State::Cancelled | State::CancelledAndNotified, _) => Err(Error::Cancelled),
@@ -1274,7 +1299,7 @@ impl<T> Future<T> {
         T: 'static,
     {
         let callback = Box::new(callback);
-        let mut shared = self.0.acquire();
+        let mut shared = self.0.condition.acquire();
         if !shared.state.is_done() {
             shared.done_callbacks.push(callback);
             return;
@@ -1345,7 +1370,10 @@ impl<T> Future<T> {
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Option<Exception>, Error> {
         let deadline = Deadline::after(timeout.into());
-        let shared = self.0.wait_for(|shared| shared.state.is_done(), deadline);
+        let shared = self
+            .0
+            .condition
+            .wait_for(|shared| shared.state.is_done(), deadline);
         match (shared.state, &shared.outcome) {
             (State::Cancelled | State::CancelledAndNotified, _) => Err(Error::Cancelled),
             (State::Pending | State::Running, _) => Err(Error::Timeout),
@@ -1371,7 +1399,7 @@ impl<T> Future<T> {
     /// CPython: `Future.set_running_or_notify_cancel` in `_base.py`, where the error is a
     /// `RuntimeError`.
     pub fn set_running_or_notify_cancel(&self) -> Result<bool, InvalidStateError> {
-        let mut shared = self.0.acquire();
+        let mut shared = self.0.condition.acquire();
         match shared.state {
             State::Pending => {
                 shared.state = State::Running;
@@ -1431,7 +1459,7 @@ impl<T> Future<T> {
         outcome: Result<T, Exception>,
         last_act: impl FnOnce(),
     ) -> Result<(), InvalidStateError> {
-        let mut shared = self.0.acquire();
+        let mut shared = self.0.condition.acquire();
         let state = shared.state;
         if state.is_done() {
             drop(shared);
@@ -1468,7 +1496,7 @@ impl<T> Future<T> {
 /// CPython: `Future.__repr__` in `_base.py`.
 impl<T> fmt::Debug for Future<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shared = self.0.acquire();
+        let shared = self.0.condition.acquire();
         let state = shared.state;
         let exception = match &shared.outcome {
             Outcome::Exception(exception) => Some(exception.clone()),
@@ -1503,7 +1531,7 @@ impl<T> Clone for Future<T> {
 
 impl<T> PartialEq for Future<T> {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.id() == other.id()
     }
 }
 
@@ -1523,7 +1551,7 @@ struct LentValue<'a, T> {
 
 impl<T> Drop for LentValue<'_, T> {
     fn drop(&mut self) {
-        let mut shared = self.future.0.acquire();
+        let mut shared = self.future.0.condition.acquire();
         shared.outcome = mem::replace(&mut self.value, Outcome::None);
         shared.notify_all();
     }

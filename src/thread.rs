@@ -1,7 +1,7 @@
 //! The thread pool: CPython's `thread.py`.
 
 use super::_base::{
-    log, log_panic, BrokenExecutor, Exception, Executor, Future, Level, ShutdownOptions,
+    log, log_panic, BrokenExecutor, Exception, Executor, Future, Level, Promise, ShutdownOptions,
     SubmitError, ValueError,
 };
 use super::process;
@@ -110,40 +110,42 @@ impl Drop for AtExit {
     }
 }
 
-type WorkQueue = SimpleQueue<Box<dyn Work>>;
+type WorkQueue = SimpleQueue<Arc<dyn WorkItem>>;
 
-/// A submitted call and its future.
+/// A submitted call. CPython's work item also has the call's future; here it is kept in the same
+/// allocation as its future, as a [`Promise`], since memory is the greater part of what a small call
+/// costs.
 ///
 /// CPython: `_WorkItem` in `thread.py`.
-struct _WorkItem<F, T> {
-    future: Future<T>,
-    f: F,
+struct _WorkItem<F> {
+    /// `None` once the call was begun or given up.
+    f: Mutex<Option<F>>,
 }
 
-/// A work item whose types were forgotten.
-trait Work: Send {
+/// A work item with its future, whatever their types.
+trait WorkItem: Send + Sync {
     /// Runs the call, unless it was cancelled.
-    fn run(self: Box<Self>, account: &mut Account<'_>);
+    fn run(self: Arc<Self>, account: &mut Account<'_>);
 
-    fn cancel(self: Box<Self>);
+    fn cancel(self: Arc<Self>);
 
-    fn set_exception(self: Box<Self>, exception: Exception);
+    fn set_exception(self: Arc<Self>, exception: Exception);
 }
 
-impl<F, T, E> Work for _WorkItem<F, T>
+impl<F, T, E> WorkItem for Promise<T, _WorkItem<F>>
 where
-    F: FnOnce() -> Result<T, E> + Send,
-    T: Send,
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
     E: Into<Exception>,
 {
-    fn run(self: Box<Self>, account: &mut Account<'_>) {
-        let _WorkItem { future, f } = *self;
-        match future.set_running_or_notify_cancel() {
-            Ok(true) => {}
-            Ok(false) => return,
-            // Somebody else has completed it, which was logged.
-            Err(_) => return,
-        }
+    fn run(self: Arc<Self>, account: &mut Account<'_>) {
+        let f = lock(&self.work.f).take();
+        let future = self.into_future();
+        let f = match (future.set_running_or_notify_cancel(), f) {
+            (Ok(true), Some(f)) => f,
+            // Cancelled; or completed by somebody else, which was logged.
+            _ => return,
+        };
         // `f` is consumed, and its captures with it, before anybody can see the result.
         let outcome = catch_unwind(AssertUnwindSafe(|| f().map_err(Into::into)))
             .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
@@ -156,13 +158,15 @@ where
         }
     }
 
-    fn cancel(self: Box<Self>) {
-        self.future.cancel();
+    fn cancel(self: Arc<Self>) {
+        let _f = lock(&self.work.f).take();
+        self.into_future().cancel();
     }
 
-    fn set_exception(self: Box<Self>, exception: Exception) {
+    fn set_exception(self: Arc<Self>, exception: Exception) {
+        let _f = lock(&self.work.f).take();
         // An error: it was cancelled, or somebody else has completed it.
-        let _ = self.future.set_exception(exception);
+        let _ = self.into_future().set_exception(exception);
     }
 }
 
@@ -256,7 +260,7 @@ fn _worker(
 }
 
 /// Takes everything out of the queue, sentinels too.
-fn drain(work_queue: &WorkQueue) -> Vec<Box<dyn Work>> {
+fn drain(work_queue: &WorkQueue) -> Vec<Arc<dyn WorkItem>> {
     let mut work_items = Vec::new();
     while let Ok(work_item) = work_queue.get_nowait() {
         work_items.extend(work_item);
@@ -265,7 +269,7 @@ fn drain(work_queue: &WorkQueue) -> Vec<Box<dyn Work>> {
 }
 
 /// Completes what was taken out of the queue by others than workers.
-fn abandon(work_items: Vec<Box<dyn Work>>, complete: impl Fn(Box<dyn Work>)) {
+fn abandon(work_items: Vec<Arc<dyn WorkItem>>, complete: impl Fn(Arc<dyn WorkItem>)) {
     for work_item in work_items {
         // What may panic is `Drop` of the call, and the other items are not to suffer.
         log_panic("exception ignored while abandoning a call", || {
@@ -427,18 +431,17 @@ impl Executor for ThreadPoolExecutor {
         T: Send + 'static,
         E: Into<Exception>,
     {
-        let future = Future::of_pool();
-        let work_item = Box::new(_WorkItem {
-            future: future.clone(),
-            f,
+        let work_item = Promise::new(_WorkItem {
+            f: Mutex::new(Some(f)),
         });
+        let future = Arc::clone(&work_item).into_future();
         // Whatever is refused is dropped only after the lock is released.
         let refused;
         let error;
         {
             let mut state = lock(&self.0.shutdown_lock);
             if let Err(reason) = state.is_open() {
-                refused = Some(work_item as Box<dyn Work>);
+                refused = Some(work_item as Arc<dyn WorkItem>);
                 error = reason;
             } else {
                 state.submitted += 1;
@@ -585,7 +588,7 @@ impl Pool {
 }
 
 /// Fails the calls that a broken pool will not run.
-fn strand(work_items: Vec<Box<dyn Work>>) {
+fn strand(work_items: Vec<Arc<dyn WorkItem>>) {
     abandon(work_items, |work_item| {
         work_item.set_exception(Exception::new(BrokenThreadPool));
     });
