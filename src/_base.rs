@@ -728,27 +728,26 @@ struct Installed {
 struct Futures<T> {
     /// In the order given; a duplicate of an earlier one, or one that was yielded, is `None`.
     given: Vec<Option<Future<T>>>,
-    /// Positions in `given`, in the order of the futures' addresses.
-    ordered: Vec<usize>,
+    /// The futures' addresses, ascending, and their positions in `given`.
+    ordered: Vec<(usize, usize)>,
 }
 
 impl<T> Futures<T> {
     fn new(fs: impl IntoIterator<Item = Future<T>>) -> Self {
-        let mut given: Vec<_> = fs.into_iter().map(Some).collect();
-        let id = |position: &usize| given[*position].as_ref().map(Future::id);
-        // The sort is stable, so of equal futures the one given first stays first. Futures that
-        // were made one after the other are often in order already, which is seen at once.
-        let mut ordered: Vec<usize> = (0..given.len()).collect();
-        ordered.sort_by_key(id);
-        let duplicates: Vec<usize> = ordered
-            .windows(2)
-            .filter(|pair| id(&pair[0]) == id(&pair[1]))
-            .map(|pair| pair[1])
-            .collect();
-        for position in duplicates {
-            given[position] = None;
+        let mut given = Vec::new();
+        let mut ordered = Vec::new();
+        for (position, future) in fs.into_iter().enumerate() {
+            ordered.push((future.id(), position));
+            given.push(Some(future));
         }
-        ordered.retain(|&position| given[position].is_some());
+        ordered.sort_unstable();
+        ordered.dedup_by(|(id, position), (previous_id, _)| {
+            let duplicate = id == previous_id;
+            if duplicate {
+                given[*position] = None;
+            }
+            duplicate
+        });
         Futures { given, ordered }
     }
 
@@ -761,7 +760,7 @@ impl<T> Futures<T> {
     fn iter(&self) -> impl Iterator<Item = (usize, &Future<T>)> + '_ {
         self.ordered
             .iter()
-            .filter_map(move |&position| Some((position, self.given[position].as_ref()?)))
+            .filter_map(move |&(_, position)| Some((position, self.given[position].as_ref()?)))
     }
 
     /// Takes the waiter out of every future still there; from a settled one it is gone already.
@@ -904,15 +903,15 @@ pub fn as_completed<T>(
     let fs = Futures::new(fs);
     let waiter = Arc::new(_AsCompletedWaiter(_Waiter::new()));
     let mut acquired = _AcquireFutures::new(&fs);
-    let mut finished: Vec<usize> = acquired
-        .futures
-        .iter()
-        .filter(|(_, future)| future.state.is_settled())
-        .map(|(position, _)| *position)
-        .collect();
+    let mut is_finished = vec![false; fs.given.len()];
+    for (position, future) in &acquired.futures {
+        is_finished[*position] = future.state.is_settled();
+    }
     acquired.install(&(Arc::clone(&waiter) as Arc<dyn Waiter>));
     drop(acquired);
-    finished.sort_unstable();
+    let finished: Vec<usize> = (0..is_finished.len())
+        .filter(|&position| is_finished[position])
+        .collect();
     AsCompleted {
         pending: fs.len(),
         finished: finished.into_iter(),
