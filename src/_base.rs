@@ -8,6 +8,7 @@
 //! under them. No code of the user's runs under any of them: what is to be called or dropped is
 //! moved out first.
 
+use super::awaiting::Task;
 use super::process;
 use super::threading::{lock, Acquired, Condition, Deadline, Event};
 use std::any::{type_name, Any};
@@ -19,6 +20,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::iter::FusedIterator;
+use std::marker::PhantomData;
 use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,11 +68,11 @@ pub enum State {
 
 impl State {
     /// What `done()` means: a result can be asked for without waiting.
-    fn is_done(self) -> bool {
+    pub(super) fn is_done(self) -> bool {
         self.is_cancelled() || self == State::Finished
     }
 
-    fn is_cancelled(self) -> bool {
+    pub(super) fn is_cancelled(self) -> bool {
         matches!(self, State::Cancelled | State::CancelledAndNotified)
     }
 
@@ -594,7 +596,7 @@ impl From<ValueError> for SubmitError {
 /// keeps no future alive and need not know its type.
 ///
 /// CPython: `_Waiter` in `_base.py`, the base class.
-struct _Waiter {
+pub struct _Waiter {
     event: Event,
     finished_futures: Mutex<Vec<usize>>,
 }
@@ -615,7 +617,7 @@ impl _Waiter {
 /// What a future calls when it is done, once, while its condition is held.
 ///
 /// CPython: the methods that every `_Waiter` has.
-trait Waiter: Send + Sync {
+pub trait Waiter: Send + Sync {
     fn base(&self) -> &_Waiter;
 
     fn add_result(&self, future: usize);
@@ -718,22 +720,62 @@ impl Waiter for _AllCompletedWaiter {
 }
 
 /// A waiter as a future knows it.
-struct Installed {
+pub struct Installed {
     waiter: Arc<dyn Waiter>,
     /// Where the future stands in the waiting thread's list.
     position: usize,
 }
 
+/// What [`wait`] and [`as_completed`] take: a [`Future`], or an [`AnyFuture`](super::AnyFuture).
+///
+/// It cannot be implemented elsewhere. Of its methods, nothing is promised.
+pub trait Waitable<T>: Clone + Eq + Hash + fmt::Debug {
+    /// The type itself.
+    type Handle;
+
+    #[doc(hidden)]
+    fn id(&self) -> usize;
+
+    #[doc(hidden)]
+    fn acquire<'a>(fs: &'a Futures<Self>) -> Box<dyn AcquiredAll + 'a>;
+
+    #[doc(hidden)]
+    fn remove_waiter(&self, waiter: &_Waiter);
+}
+
+impl<T> Waitable<T> for Future<T> {
+    type Handle = Self;
+
+    fn id(&self) -> usize {
+        Future::id(self)
+    }
+
+    fn acquire<'a>(fs: &'a Futures<Self>) -> Box<dyn AcquiredAll + 'a> {
+        Box::new(fs.map(|future| future.promise.condition.acquire()))
+    }
+
+    fn remove_waiter(&self, waiter: &_Waiter) {
+        self.promise
+            .condition
+            .acquire()
+            .waiters
+            .retain(|installed| !std::ptr::eq(installed.waiter.base(), waiter));
+    }
+}
+
 /// Futures without duplicates: what `set(fs)` is in Python.
-struct Futures<T> {
+pub struct Futures<F> {
     /// In the order given; a duplicate of an earlier one, or one that was yielded, is `None`.
-    given: Vec<Option<Future<T>>>,
+    given: Vec<Option<F>>,
     /// The futures' addresses, ascending, and their positions in `given`.
     ordered: Vec<(usize, usize)>,
 }
 
-impl<T> Futures<T> {
-    fn new(fs: impl IntoIterator<Item = Future<T>>) -> Self {
+impl<F> Futures<F> {
+    fn new<T>(fs: impl IntoIterator<Item = F>) -> Self
+    where
+        F: Waitable<T>,
+    {
         let mut given = Vec::new();
         let mut ordered = Vec::new();
         for (position, future) in fs.into_iter().enumerate() {
@@ -757,21 +799,79 @@ impl<T> Futures<T> {
     }
 
     /// Those still there, with their positions, in the order of their addresses.
-    fn iter(&self) -> impl Iterator<Item = (usize, &Future<T>)> + '_ {
+    fn iter(&self) -> impl Iterator<Item = (usize, &F)> + '_ {
         self.ordered
             .iter()
             .filter_map(move |&(_, position)| Some((position, self.given[position].as_ref()?)))
     }
 
+    pub(super) fn map<'a, G>(&'a self, f: impl Fn(&'a F) -> G) -> Vec<(usize, G)> {
+        let mut mapped = Vec::with_capacity(self.len());
+        mapped.extend(self.iter().map(|(position, future)| (position, f(future))));
+        mapped
+    }
+
     /// Takes the waiter out of every future still there; from a settled one it is gone already.
-    fn remove_waiter(&self, waiter: &_Waiter) {
+    fn remove_waiter<T>(&self, waiter: &_Waiter)
+    where
+        F: Waitable<T>,
+    {
         for (_, future) in self.iter() {
-            future
-                .0
-                .condition
-                .acquire()
-                .waiters
-                .retain(|installed| !std::ptr::eq(installed.waiter.base(), waiter));
+            future.remove_waiter(waiter);
+        }
+    }
+}
+
+/// A future whose condition is held.
+pub trait AcquiredFuture {
+    fn state(&self) -> State;
+
+    fn has_exception(&self) -> bool;
+
+    fn install(&mut self, installed: Installed);
+}
+
+impl<T> AcquiredFuture for Acquired<'_, Shared<T>> {
+    fn state(&self) -> State {
+        self.state
+    }
+
+    fn has_exception(&self) -> bool {
+        matches!(self.outcome, Outcome::Exception(_))
+    }
+
+    fn install(&mut self, installed: Installed) {
+        // One waiter is the common case, and room for four is what `push` would make.
+        if self.waiters.is_empty() {
+            self.waiters.reserve_exact(1);
+        }
+        self.waiters.push(installed);
+    }
+}
+
+/// Futures whose conditions are held, with their positions.
+pub trait AcquiredAll {
+    fn for_each(&self, see: &mut dyn FnMut(usize, &dyn AcquiredFuture));
+
+    fn install(&mut self, waiter: &Arc<dyn Waiter>);
+}
+
+impl<G: AcquiredFuture> AcquiredAll for Vec<(usize, G)> {
+    fn for_each(&self, see: &mut dyn FnMut(usize, &dyn AcquiredFuture)) {
+        for (position, future) in self {
+            see(*position, future);
+        }
+    }
+
+    fn install(&mut self, waiter: &Arc<dyn Waiter>) {
+        for (position, future) in self {
+            // A settled future has nothing more to tell.
+            if !future.state().is_settled() {
+                future.install(Installed {
+                    waiter: Arc::clone(waiter),
+                    position: *position,
+                });
+            }
         }
     }
 }
@@ -783,40 +883,22 @@ impl<T> Futures<T> {
 /// different orders, would otherwise each hold what the other needs.
 ///
 /// CPython: `_AcquireFutures` in `_base.py`.
-struct _AcquireFutures<'a, T> {
-    futures: Vec<(usize, Acquired<'a, Shared<T>>)>,
+struct _AcquireFutures<'a> {
+    futures: Box<dyn AcquiredAll + 'a>,
 }
 
-impl<'a, T> _AcquireFutures<'a, T> {
-    fn new(fs: &'a Futures<T>) -> Self {
-        let mut futures = Vec::with_capacity(fs.len());
-        for (position, future) in fs.iter() {
-            futures.push((position, future.0.condition.acquire()));
-        }
-        _AcquireFutures { futures }
-    }
-
-    /// Installs the waiter in every future that has something to tell it.
-    fn install(&mut self, waiter: &Arc<dyn Waiter>) {
-        for (position, future) in &mut self.futures {
-            if !future.state.is_settled() {
-                // One waiter is the common case, and room for four is what `push` would make.
-                if future.waiters.is_empty() {
-                    future.waiters.reserve_exact(1);
-                }
-                future.waiters.push(Installed {
-                    waiter: Arc::clone(waiter),
-                    position: *position,
-                });
-            }
+impl<'a> _AcquireFutures<'a> {
+    fn new<T, F: Waitable<T>>(fs: &'a Futures<F>) -> Self {
+        _AcquireFutures {
+            futures: F::acquire(fs),
         }
     }
 }
 
 /// CPython: `_create_and_install_waiters` in `_base.py`; [`as_completed`] makes its waiter itself,
 /// since it has to know its type.
-fn _create_and_install_waiters<T>(
-    fs: &mut _AcquireFutures<'_, T>,
+fn _create_and_install_waiters(
+    fs: &mut _AcquireFutures<'_>,
     pending_count: usize,
     return_when: ReturnWhen,
 ) -> Arc<dyn Waiter> {
@@ -825,27 +907,28 @@ fn _create_and_install_waiters<T>(
         ReturnWhen::FirstException => Arc::new(_AllCompletedWaiter::new(pending_count, true)),
         ReturnWhen::AllCompleted => Arc::new(_AllCompletedWaiter::new(pending_count, false)),
     };
-    fs.install(&waiter);
+    fs.futures.install(&waiter);
     waiter
 }
 
 /// The iterator that [`as_completed`] returns.
-pub struct AsCompleted<T> {
-    fs: Futures<T>,
+pub struct AsCompleted<T, F: Waitable<T> = Future<T>> {
+    fs: Futures<F>,
     /// How many were not yielded yet.
     pending: usize,
     /// Done and not yielded yet, in the order in which to yield them.
     finished: IntoIter<usize>,
     waiter: Arc<_AsCompletedWaiter>,
     deadline: Deadline,
+    _value: PhantomData<fn() -> T>,
 }
 
-impl<T> AsCompleted<T> {
+impl<T, F: Waitable<T>> AsCompleted<T, F> {
     /// The next of those known to be done. It is moved out, so that nothing keeps it alive once it
     /// is yielded. Its waiter it forgot when it told it.
     ///
     /// CPython: `_yield_finished_futures` in `_base.py`.
-    fn _yield_finished_futures(&mut self) -> Option<Future<T>> {
+    fn _yield_finished_futures(&mut self) -> Option<F> {
         let position = self.finished.next()?;
         self.pending -= 1;
         self.fs.given[position].take()
@@ -895,19 +978,20 @@ impl<T> AsCompleted<T> {
 /// [`set_running_or_notify_cancel`]: Future::set_running_or_notify_cancel
 ///
 /// CPython: `as_completed` in `_base.py`.
-pub fn as_completed<T>(
-    fs: impl IntoIterator<Item = Future<T>>,
+pub fn as_completed<T, F: Waitable<T>>(
+    fs: impl IntoIterator<Item = F>,
     timeout: impl Into<Option<Duration>>,
-) -> AsCompleted<T> {
+) -> AsCompleted<T, F> {
     let deadline = Deadline::after(timeout.into());
     let fs = Futures::new(fs);
     let waiter = Arc::new(_AsCompletedWaiter(_Waiter::new()));
-    let mut acquired = _AcquireFutures::new(&fs);
     let mut is_finished = vec![false; fs.given.len()];
-    for (position, future) in &acquired.futures {
-        is_finished[*position] = future.state.is_settled();
-    }
-    acquired.install(&(Arc::clone(&waiter) as Arc<dyn Waiter>));
+    let mut acquired = _AcquireFutures::new(&fs);
+    acquired.futures.for_each(&mut |position, future| {
+        is_finished[position] = future.state().is_settled();
+    });
+    let dyn_waiter: Arc<dyn Waiter> = Arc::clone(&waiter) as _;
+    acquired.futures.install(&dyn_waiter);
     drop(acquired);
     let finished: Vec<usize> = (0..is_finished.len())
         .filter(|&position| is_finished[position])
@@ -918,11 +1002,12 @@ pub fn as_completed<T>(
         fs,
         waiter,
         deadline,
+        _value: PhantomData,
     }
 }
 
-impl<T> Iterator for AsCompleted<T> {
-    type Item = Result<Future<T>, TimeoutError>;
+impl<T, F: Waitable<T>> Iterator for AsCompleted<T, F> {
+    type Item = Result<F, TimeoutError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -951,15 +1036,15 @@ impl<T> Iterator for AsCompleted<T> {
     }
 }
 
-impl<T> FusedIterator for AsCompleted<T> {}
+impl<T, F: Waitable<T>> FusedIterator for AsCompleted<T, F> {}
 
-impl<T> Drop for AsCompleted<T> {
+impl<T, F: Waitable<T>> Drop for AsCompleted<T, F> {
     fn drop(&mut self) {
         self.finish();
     }
 }
 
-impl<T> fmt::Debug for AsCompleted<T> {
+impl<T, F: Waitable<T>> fmt::Debug for AsCompleted<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsCompleted")
             .field("unfinished", &self.pending)
@@ -970,14 +1055,17 @@ impl<T> fmt::Debug for AsCompleted<T> {
 /// What [`wait`] returns: the futures that are done, and those that are not.
 ///
 /// CPython: `DoneAndNotDoneFutures` in `_base.py`.
-pub struct DoneAndNotDoneFutures<T> {
+pub struct DoneAndNotDoneFutures<T, F: Waitable<T> = Future<T>> {
     /// Finished, or cancelled.
-    pub done: HashSet<Future<T>>,
+    pub done: HashSet<F::Handle>,
     /// All others.
-    pub not_done: HashSet<Future<T>>,
+    pub not_done: HashSet<F::Handle>,
 }
 
-impl<T> fmt::Debug for DoneAndNotDoneFutures<T> {
+impl<T, F: Waitable<T>> fmt::Debug for DoneAndNotDoneFutures<T, F>
+where
+    F::Handle: fmt::Debug,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DoneAndNotDoneFutures")
             .field("done", &self.done)
@@ -1009,22 +1097,22 @@ impl<T> fmt::Debug for DoneAndNotDoneFutures<T> {
 /// [`set_running_or_notify_cancel`]: Future::set_running_or_notify_cancel
 ///
 /// CPython: `wait` in `_base.py`.
-pub fn wait<T>(
-    fs: impl IntoIterator<Item = Future<T>>,
+pub fn wait<T, F: Waitable<T, Handle = F>>(
+    fs: impl IntoIterator<Item = F>,
     timeout: impl Into<Option<Duration>>,
     return_when: ReturnWhen,
-) -> DoneAndNotDoneFutures<T> {
+) -> DoneAndNotDoneFutures<T, F> {
     let deadline = Deadline::after(timeout.into());
     let mut fs = Futures::new(fs);
-    let mut acquired = _AcquireFutures::new(&fs);
     let mut done: Vec<usize> = Vec::new();
     let mut failed = false;
-    for (position, future) in &acquired.futures {
-        if future.state.is_settled() {
-            done.push(*position);
-            failed |= matches!(future.outcome, Outcome::Exception(_));
+    let mut acquired = _AcquireFutures::new(&fs);
+    acquired.futures.for_each(&mut |position, future| {
+        if future.state().is_settled() {
+            done.push(position);
+            failed |= future.has_exception();
         }
-    }
+    });
     let pending_count = fs.len() - done.len();
     let enough = match return_when {
         ReturnWhen::FirstCompleted => !done.is_empty(),
@@ -1075,7 +1163,11 @@ fn _result_or_cancel<T>(fut: &Future<T>, deadline: Deadline) -> Result<T, Error>
 /// `Debug` writes what Python's `repr` does: `<Future at 0x7f0c5c000d10 state=finished returned i32>`.
 ///
 /// CPython: `Future` in `_base.py`.
-pub struct Future<T>(Arc<Promise<T>>);
+pub struct Future<T> {
+    promise: Arc<Promise<T>>,
+    /// The async task that awaits this very handle; see awaiting.rs.
+    pub(super) task: Option<Arc<Task>>,
+}
 
 /// A future as its executor made it: with the work that will complete it, in one allocation. Where
 /// the type of that work is not known, it is only kept.
@@ -1109,11 +1201,14 @@ impl<T, W: Work + 'static> Promise<T, W> {
     }
 
     pub(super) fn into_future(self: Arc<Self>) -> Future<T> {
-        Future(self)
+        Future {
+            promise: self,
+            task: None,
+        }
     }
 }
 
-struct Shared<T> {
+pub struct Shared<T> {
     state: State,
     /// A future that a pool made tells its waiters itself when it is cancelled. In CPython, a worker
     /// does that once it meets the future's work item, which may be late or never.
@@ -1123,7 +1218,7 @@ struct Shared<T> {
     /// To be told when the future is settled; empty from then on.
     waiters: Vec<Installed>,
     /// To be called when the future is done; empty from then on.
-    done_callbacks: Vec<Box<dyn Callback<T>>>,
+    pub(super) done_callbacks: Vec<Box<dyn Callback<T>>>,
 }
 
 enum Outcome<T> {
@@ -1136,6 +1231,10 @@ enum Outcome<T> {
 }
 
 impl<T> Shared<T> {
+    pub(super) fn is_done(&self) -> bool {
+        self.state.is_done()
+    }
+
     fn is_lent(&self) -> bool {
         matches!(self.outcome, Outcome::Lent)
     }
@@ -1159,8 +1258,12 @@ impl<T> Future<T> {
     }
 
     /// Python's `id(future)`.
-    fn id(&self) -> usize {
-        Arc::as_ptr(&self.0) as *const () as usize
+    pub(super) fn id(&self) -> usize {
+        Arc::as_ptr(&self.promise) as *const () as usize
+    }
+
+    pub(super) fn acquire(&self) -> Acquired<'_, Shared<T>> {
+        self.promise.condition.acquire()
     }
 
     fn _invoke_callbacks(&self, done_callbacks: Vec<Box<dyn Callback<T>>>) {
@@ -1203,7 +1306,7 @@ impl<T> Future<T> {
     ///
     /// CPython: `Future.cancel` in `_base.py`.
     pub fn cancel(&self) -> bool {
-        let mut shared = self.0.condition.acquire();
+        let mut shared = self.acquire();
         match shared.state {
             State::Running | State::Finished => return false,
             State::Cancelled | State::CancelledAndNotified => return true,
@@ -1244,14 +1347,14 @@ impl<T> Future<T> {
     ///
     /// CPython: `Future._state` in `_base.py`.
     pub fn state(&self) -> State {
-        self.0.condition.acquire().state
+        self.acquire().state
     }
 
     /// Waits for the value, and returns with the lock held and the value in its place.
     ///
     /// CPython: `Future.__get_result` in `_base.py`, and the waiting half of `Future.result`.
     fn __get_result(&self, deadline: Deadline) -> Result<Acquired<'_, Shared<T>>, Error> {
-        let mut shared = self.0.condition.wait_for(
+        let mut shared = self.promise.condition.wait_for(
             |shared| shared.state.is_done() && !shared.is_lent(),
             deadline,
         );
@@ -1259,7 +1362,7 @@ impl<T> Future<T> {
             // The future is done, so this is no time-out; and the value will be put back.
             drop(shared);
             shared = self
-                .0
+                .promise
                 .condition
                 .wait_for(|shared| !shared.is_lent(), Deadline::Never);
         }
@@ -1298,7 +1401,7 @@ impl<T> Future<T> {
         T: 'static,
     {
         let callback = Box::new(callback);
-        let mut shared = self.0.condition.acquire();
+        let mut shared = self.acquire();
         if !shared.state.is_done() {
             shared.done_callbacks.push(callback);
             return;
@@ -1370,7 +1473,7 @@ impl<T> Future<T> {
     ) -> Result<Option<Exception>, Error> {
         let deadline = Deadline::after(timeout.into());
         let shared = self
-            .0
+            .promise
             .condition
             .wait_for(|shared| shared.state.is_done(), deadline);
         match (shared.state, &shared.outcome) {
@@ -1398,7 +1501,7 @@ impl<T> Future<T> {
     /// CPython: `Future.set_running_or_notify_cancel` in `_base.py`, where the error is a
     /// `RuntimeError`.
     pub fn set_running_or_notify_cancel(&self) -> Result<bool, InvalidStateError> {
-        let mut shared = self.0.condition.acquire();
+        let mut shared = self.acquire();
         match shared.state {
             State::Pending => {
                 shared.state = State::Running;
@@ -1458,7 +1561,7 @@ impl<T> Future<T> {
         outcome: Result<T, Exception>,
         last_act: impl FnOnce(),
     ) -> Result<(), InvalidStateError> {
-        let mut shared = self.0.condition.acquire();
+        let mut shared = self.acquire();
         let state = shared.state;
         if state.is_done() {
             drop(shared);
@@ -1495,7 +1598,7 @@ impl<T> Future<T> {
 /// CPython: `Future.__repr__` in `_base.py`.
 impl<T> fmt::Debug for Future<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shared = self.0.condition.acquire();
+        let shared = self.acquire();
         let state = shared.state;
         let exception = match &shared.outcome {
             Outcome::Exception(exception) => Some(exception.clone()),
@@ -1524,7 +1627,10 @@ impl<T> Default for Future<T> {
 
 impl<T> Clone for Future<T> {
     fn clone(&self) -> Self {
-        Future(Arc::clone(&self.0))
+        Future {
+            promise: Arc::clone(&self.promise),
+            task: None,
+        }
     }
 }
 
@@ -1550,7 +1656,7 @@ struct LentValue<'a, T> {
 
 impl<T> Drop for LentValue<'_, T> {
     fn drop(&mut self) {
-        let mut shared = self.future.0.condition.acquire();
+        let mut shared = self.future.acquire();
         shared.outcome = mem::replace(&mut self.value, Outcome::None);
         shared.notify_all();
     }
@@ -1560,7 +1666,7 @@ impl<T> Drop for LentValue<'_, T> {
 ///
 /// Callbacks are added only where `T: 'static`, while futures are completed and dropped for any `T`.
 /// What needs that bound is a method here, so that it is compiled where the callback is added.
-trait Callback<T>: Send {
+pub trait Callback<T>: Send {
     fn call(self: Box<Self>, future: &Future<T>);
 
     /// The call, to be made later.
@@ -1568,6 +1674,11 @@ trait Callback<T>: Send {
 
     /// The drop of the callback, to be done later.
     fn discard(self: Box<Self>) -> Box<dyn FnOnce()>;
+
+    /// Whether it is there to wake this task.
+    fn wakes(&self, _task: &Task) -> bool {
+        false
+    }
 }
 
 impl<T: 'static, F: FnOnce(&Future<T>) + Send + 'static> Callback<T> for F {

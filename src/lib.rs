@@ -8,6 +8,8 @@
 extern crate std as process;
 
 mod _base;
+mod any;
+mod awaiting;
 mod queue;
 pub mod thread;
 mod threading;
@@ -16,8 +18,9 @@ pub use _base::{
     as_completed, set_logger, wait, AsCompleted, BrokenExecutor, DoneAndNotDoneFutures, Error,
     Exception, Executor, Future, InvalidStateError, Level, LogRecord, Map, MapOptions, MapWith,
     ReturnWhen, ShutdownOptions, State, Submit, SubmitError, TimeoutError, Unsubmitted, ValueError,
-    ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION,
+    Waitable, ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION,
 };
+pub use any::AnyFuture;
 pub use thread::{
     at_exit, AtExit, BrokenThreadPool, ThreadPoolExecutor, ThreadPoolExecutorBuilder,
 };

@@ -1,0 +1,205 @@
+//! Futures of different result types together: in Python, where no type is in the way, just futures.
+
+use super::_base::{
+    _Waiter, AcquiredAll, AcquiredFuture, Error, Exception, Future, Futures, Installed, State,
+    Waitable,
+};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A handle to a [`Future`] whose result type was left out, so that futures of different types can
+/// be kept, and waited for, together.
+///
+/// It has the identity of the future, and its methods but for those that deal in values. To find the
+/// typed future again, keep it in a map with the handle as its key, as Python programs do with a
+/// dict keyed by futures.
+///
+/// ```
+/// use concurrent_futures::{as_completed, AnyFuture, Executor, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::new(2)?;
+/// let number = pool.submit(|| 42)?;
+/// let text = pool.submit(|| "forty-two".to_owned())?;
+/// for future in as_completed([AnyFuture::from(&number), AnyFuture::from(&text)], None) {
+///     let future = future?;
+///     if future == AnyFuture::from(&number) {
+///         assert_eq!(number.result(None)?, 42);
+///     } else {
+///         assert_eq!(text.result(None)?, "forty-two");
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// CPython: `Future` in `_base.py`.
+#[derive(Clone)]
+pub struct AnyFuture(Arc<dyn Untyped>);
+
+/// What a future can do whatever its type.
+trait Untyped: Send + Sync {
+    fn id(&self) -> usize;
+    fn cancel(&self) -> bool;
+    fn state(&self) -> State;
+    fn exception(&self, timeout: Option<Duration>) -> Result<Option<Exception>, Error>;
+    fn add_done_callback(&self, callback: Box<dyn FnOnce(&AnyFuture) + Send>);
+    fn acquire(&self) -> Box<dyn AcquiredFuture + '_>;
+    fn remove_waiter(&self, waiter: &_Waiter);
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+impl<T: Send + 'static> Untyped for Future<T> {
+    fn id(&self) -> usize {
+        Future::id(self)
+    }
+
+    fn cancel(&self) -> bool {
+        Future::cancel(self)
+    }
+
+    fn state(&self) -> State {
+        Future::state(self)
+    }
+
+    fn exception(&self, timeout: Option<Duration>) -> Result<Option<Exception>, Error> {
+        Future::exception(self, timeout)
+    }
+
+    fn add_done_callback(&self, callback: Box<dyn FnOnce(&AnyFuture) + Send>) {
+        Future::add_done_callback(self, |future| callback(&AnyFuture::from(future)));
+    }
+
+    fn acquire(&self) -> Box<dyn AcquiredFuture + '_> {
+        Box::new(Future::acquire(self))
+    }
+
+    fn remove_waiter(&self, waiter: &_Waiter) {
+        Waitable::remove_waiter(self, waiter);
+    }
+
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl<T: Send + 'static> From<&Future<T>> for AnyFuture {
+    fn from(future: &Future<T>) -> Self {
+        AnyFuture(Arc::new(future.clone()))
+    }
+}
+
+impl<T: Send + 'static> From<Future<T>> for AnyFuture {
+    fn from(future: Future<T>) -> Self {
+        AnyFuture(Arc::new(future))
+    }
+}
+
+impl AnyFuture {
+    /// See [`Future::cancel`].
+    ///
+    /// CPython: `Future.cancel` in `_base.py`.
+    pub fn cancel(&self) -> bool {
+        self.0.cancel()
+    }
+
+    /// See [`Future::cancelled`].
+    ///
+    /// CPython: `Future.cancelled` in `_base.py`.
+    pub fn cancelled(&self) -> bool {
+        self.state().is_cancelled()
+    }
+
+    /// See [`Future::running`].
+    ///
+    /// CPython: `Future.running` in `_base.py`.
+    pub fn running(&self) -> bool {
+        self.state() == State::Running
+    }
+
+    /// See [`Future::done`].
+    ///
+    /// CPython: `Future.done` in `_base.py`.
+    pub fn done(&self) -> bool {
+        self.state().is_done()
+    }
+
+    /// See [`Future::state`].
+    ///
+    /// CPython: `Future._state` in `_base.py`.
+    pub fn state(&self) -> State {
+        self.0.state()
+    }
+
+    /// See [`Future::exception`], which also says when it blocks and errs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Future::exception`].
+    ///
+    /// CPython: `Future.exception` in `_base.py`.
+    pub fn exception(
+        &self,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<Option<Exception>, Error> {
+        self.0.exception(timeout.into())
+    }
+
+    /// See [`Future::add_done_callback`].
+    ///
+    /// CPython: `Future.add_done_callback` in `_base.py`.
+    pub fn add_done_callback(&self, callback: impl FnOnce(&AnyFuture) + Send + 'static) {
+        self.0.add_done_callback(Box::new(callback));
+    }
+}
+
+impl PartialEq for AnyFuture {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
+    }
+}
+
+impl Eq for AnyFuture {}
+
+impl Hash for AnyFuture {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id().hash(state);
+    }
+}
+
+impl fmt::Debug for AnyFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An untyped future's value has no type; `()` stands in its place.
+impl Waitable<()> for AnyFuture {
+    type Handle = Self;
+
+    fn id(&self) -> usize {
+        self.0.id()
+    }
+
+    fn acquire<'a>(fs: &'a Futures<Self>) -> Box<dyn AcquiredAll + 'a> {
+        Box::new(fs.map(|future| future.0.acquire()))
+    }
+
+    fn remove_waiter(&self, waiter: &_Waiter) {
+        self.0.remove_waiter(waiter);
+    }
+}
+
+impl AcquiredFuture for Box<dyn AcquiredFuture + '_> {
+    fn state(&self) -> State {
+        (**self).state()
+    }
+
+    fn has_exception(&self) -> bool {
+        (**self).has_exception()
+    }
+
+    fn install(&mut self, installed: Installed) {
+        (**self).install(installed);
+    }
+}
