@@ -424,84 +424,6 @@ impl ThreadPoolExecutor {
     }
 }
 
-impl Executor for ThreadPoolExecutor {
-    fn try_submit<F, T, E>(&self, f: F) -> Result<Future<T>, SubmitError>
-    where
-        F: FnOnce() -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: Into<Exception>,
-    {
-        let work_item = Promise::new(_WorkItem {
-            f: Mutex::new(Some(f)),
-        });
-        let future = Arc::clone(&work_item).into_future();
-        // Whatever is refused is dropped only after the lock is released.
-        let refused;
-        let error;
-        {
-            let mut state = lock(&self.0.shutdown_lock);
-            if let Err(reason) = state.is_open() {
-                refused = Some(work_item as Arc<dyn WorkItem>);
-                error = reason;
-            } else {
-                state.submitted += 1;
-                if self.0.work_queue.put(Some(work_item)) {
-                    return Ok(future);
-                }
-                match self.0._adjust_thread_count(&mut state) {
-                    Ok(()) => return Ok(future),
-                    Err(reason) => {
-                        // Without threads, there is nobody but us to take it.
-                        state.submitted -= 1;
-                        refused = self.0.work_queue.get_nowait().ok().flatten();
-                        error = reason;
-                    }
-                }
-            }
-        }
-        drop(refused);
-        Err(error)
-    }
-
-    /// Takes no more calls from now on, wakes all workers, and lets them end once the queue is empty.
-    /// May be called any number of times, from any thread.
-    ///
-    /// With `wait`, it returns when all workers have ended, and so all calls are done; also when
-    /// another thread shuts the pool down at the same time, or did before without waiting. With
-    /// `cancel_futures`, calls that have not started are cancelled, and their callbacks are called on
-    /// this thread.
-    ///
-    /// **Differs from CPython:** called by one of the pool's own workers, in a task or a callback, it
-    /// does not wait, since that worker cannot end before it returns, and another worker may be
-    /// waiting for this one. CPython raises `RuntimeError: cannot join current thread`.
-    ///
-    /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
-    fn shutdown_with(&self, options: ShutdownOptions) {
-        let pool = &self.0;
-        let mut state = lock(&pool.shutdown_lock);
-        state.shutdown = state.shutdown.or(Some(Shutdown::Executor));
-        let cancelled = if options.cancel_futures {
-            drain(&pool.work_queue)
-        } else {
-            Vec::new()
-        };
-        // Wakes the first worker; it wakes the next.
-        pool.work_queue.put(None);
-        let threads: Vec<_> = state
-            .threads
-            .iter()
-            .map(|worker| Arc::clone(&worker.thread))
-            .collect();
-        drop(state);
-        abandon(cancelled, |work_item| work_item.cancel());
-        if options.wait && !threads.iter().any(|thread| thread.is_current()) {
-            for thread in threads {
-                thread.join();
-            }
-        }
-    }
-}
-
 impl PoolState {
     fn is_open(&self) -> Result<(), SubmitError> {
         if self.broken {
@@ -516,6 +438,27 @@ impl PoolState {
 }
 
 impl Pool {
+    /// The part of `submit` that does not depend on types. The caller has a reference to the work
+    /// item, too, so that a call that is refused is not dropped here, with the lock held.
+    ///
+    /// CPython: `ThreadPoolExecutor.submit` in `thread.py`.
+    fn submit(self: &Arc<Self>, work_item: Arc<dyn WorkItem>) -> Result<(), SubmitError> {
+        let mut state = lock(&self.shutdown_lock);
+        state.is_open()?;
+        state.submitted += 1;
+        if self.work_queue.put(Some(work_item)) {
+            // An idle worker was told of it.
+            return Ok(());
+        }
+        let adjusted = self._adjust_thread_count(&mut state);
+        if adjusted.is_err() {
+            // There is no thread, so it is still there.
+            let _ = self.work_queue.get_nowait();
+            state.submitted -= 1;
+        }
+        adjusted
+    }
+
     /// Starts a thread for a call that was just put into the queue, if none of those there are is
     /// free to take it.
     ///
@@ -585,6 +528,31 @@ impl Pool {
         drop(state);
         strand(stranded);
     }
+
+    /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
+    fn shutdown(&self, options: ShutdownOptions) {
+        let mut state = lock(&self.shutdown_lock);
+        state.shutdown = state.shutdown.or(Some(Shutdown::Executor));
+        let cancelled = if options.cancel_futures {
+            drain(&self.work_queue)
+        } else {
+            Vec::new()
+        };
+        // Wakes the first worker; it wakes the next.
+        self.work_queue.put(None);
+        let threads: Vec<_> = state
+            .threads
+            .iter()
+            .map(|worker| Arc::clone(&worker.thread))
+            .collect();
+        drop(state);
+        abandon(cancelled, |work_item| work_item.cancel());
+        if options.wait && !threads.iter().any(|thread| thread.is_current()) {
+            for thread in threads {
+                thread.join();
+            }
+        }
+    }
 }
 
 /// Fails the calls that a broken pool will not run.
@@ -631,6 +599,39 @@ impl Drop for Registered {
                 .position(|entry| Arc::ptr_eq(&entry.thread, &self.entry.thread))?;
             Some(entries.swap_remove(position))
         }));
+    }
+}
+
+impl Executor for ThreadPoolExecutor {
+    fn try_submit<F, T, E>(&self, f: F) -> Result<Future<T>, SubmitError>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Into<Exception>,
+    {
+        let work_item = Promise::new(_WorkItem {
+            f: Mutex::new(Some(f)),
+        });
+        let future = Arc::clone(&work_item).into_future();
+        self.0.submit(work_item)?;
+        Ok(future)
+    }
+
+    /// Takes no more calls from now on, wakes all workers, and lets them end once the queue is empty.
+    /// May be called any number of times, from any thread.
+    ///
+    /// With `wait`, it returns when all workers have ended, and so all calls are done; also when
+    /// another thread shuts the pool down at the same time, or did before without waiting. With
+    /// `cancel_futures`, calls that have not started are cancelled, and their callbacks are called on
+    /// this thread.
+    ///
+    /// **Differs from CPython:** called by one of the pool's own workers, in a task or a callback, it
+    /// does not wait, since that worker cannot end before it returns, and another worker may be
+    /// waiting for this one. CPython raises `RuntimeError: cannot join current thread`.
+    ///
+    /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
+    fn shutdown_with(&self, options: ShutdownOptions) {
+        self.0.shutdown(options);
     }
 }
 
