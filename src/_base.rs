@@ -195,13 +195,17 @@ pub(super) fn log(level: Level, message: &str, exception: Option<&Exception>) {
         message,
         exception,
     };
-    // A logger that panics has nobody to report to.
-    let outcome = catch_unwind(AssertUnwindSafe(|| match &logger {
+    // A logger that panics, or panics when it is dropped, has nobody to report to. It may be dropped
+    // here: another may have been set meanwhile, even by itself.
+    let called = catch_unwind(AssertUnwindSafe(|| match &logger {
         Some(logger) => logger(&record),
         None => log_to_stderr(&record),
     }));
-    if let Err(payload) = outcome {
-        drop_payload(payload);
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(logger)));
+    for outcome in [called, dropped] {
+        if let Err(payload) = outcome {
+            drop_payload(payload);
+        }
     }
 }
 

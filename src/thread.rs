@@ -219,7 +219,10 @@ fn _worker(
             );
             log_panic("Exception in worker", || drop(exception));
             match executor_reference.upgrade() {
-                Some(executor) => executor._initializer_failed(),
+                Some(executor) => {
+                    executor._initializer_failed();
+                    log_panic("Exception in worker", || drop(executor));
+                }
                 None => {
                     // As `_initializer_failed` does, with no more pool to break.
                     let stranded = drain(work_queue);
@@ -245,12 +248,11 @@ fn _worker(
         //   - the pool that owns this worker was dropped, or
         //   - the pool that owns this worker was shut down.
         if let Some(executor) = executor_reference.upgrade() {
-            let mut state = lock(&executor.shutdown_lock);
-            if state.shutdown.is_none() {
-                if !global(|global| global._shutdown) {
-                    continue;
-                }
-                state.shutdown = Some(Shutdown::Interpreter);
+            let exit = executor.is_shutting_down();
+            // It may be the last reference by now, and dropping the pool drops the initializer.
+            log_panic("Exception in worker", || drop(executor));
+            if !exit {
+                continue;
             }
         }
         // Notice other workers.
@@ -527,6 +529,16 @@ impl Pool {
         }
         drop(state);
         strand(stranded);
+    }
+
+    /// Asked by a worker that has got the sentinel. Flags the pool as shutting down as early as
+    /// possible if the whole process is.
+    fn is_shutting_down(&self) -> bool {
+        let mut state = lock(&self.shutdown_lock);
+        if state.shutdown.is_none() && global(|global| global._shutdown) {
+            state.shutdown = Some(Shutdown::Interpreter);
+        }
+        state.shutdown.is_some()
     }
 
     /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
