@@ -1,0 +1,286 @@
+//! Counts lines, words and bytes of every file under some paths, as `wc` does, one task a file.
+//!
+//! ```text
+//! cargo run --release --example word_count -- [PATH ...]
+//! ```
+//!
+//! Without a path, it counts this project's own `docs` and `src`. A directory stands for all regular
+//! files below it. A symbolic link is followed if it is named on the command line; one that is met
+//! in a directory is passed over, so that nothing is counted twice and no loop is entered. So are
+//! pipes, sockets and devices, which might have no end; naming one is an error.
+//!
+//! What cannot be read is reported on standard error, the rest is still counted, and the exit status
+//! is 1.
+
+use concurrent_futures::{as_completed, Executor, Future, ThreadPoolExecutor};
+use std::collections::HashMap;
+use std::env;
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use words::{Encoding, Words};
+
+#[path = "word_count/words.rs"]
+mod words;
+
+fn main() -> ExitCode {
+    let mut paths: Vec<PathBuf> = env::args_os().skip(1).map(PathBuf::from).collect();
+    if paths.is_empty() {
+        paths = own_directories();
+    }
+    match run(paths) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything could be counted.
+fn run(paths: Vec<PathBuf>) -> Result<bool, Box<dyn Error>> {
+    let mut report = Report::default();
+    let files = find_files(paths, &mut report);
+    // The `with` statement: when the body ends, the pool is shut down, and its threads are gone.
+    ThreadPoolExecutor::new(None)?.with(|pool| count_all(pool, files, &mut report))?;
+    report.sort();
+    for (path, error) in &report.failures {
+        complain(&format!("{}: {error}", path.display()));
+    }
+    match report.print(&mut io::stdout().lock()) {
+        // The reader, `head` perhaps, has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        printed => printed?,
+    }
+    Ok(report.failures.is_empty())
+}
+
+/// Submits a task for each file, and adds up what they return, in whatever order they finish.
+fn count_all(
+    pool: &ThreadPoolExecutor,
+    files: Vec<PathBuf>,
+    report: &mut Report,
+) -> Result<(), Box<dyn Error>> {
+    // A future does not say what it was submitted for, but it can be the key to it. Clippy cannot know
+    // that it is hashed by its identity, which never changes.
+    #[allow(clippy::mutable_key_type)]
+    let mut paths: HashMap<Future<Counts>, PathBuf> = HashMap::new();
+    for path in files {
+        let file = path.clone();
+        // The task opens the file, and closes it: as many files are open as there are threads.
+        paths.insert(pool.try_submit(move || count(&file))?, path);
+    }
+    let mut progress = Progress::new(paths.len());
+    for future in as_completed(paths.keys().cloned(), None) {
+        // An error here would be the time-out of `as_completed`, which has none. That of the task is
+        // in the future.
+        let future = future?;
+        let path = paths.remove(&future).unwrap_or_default();
+        match future.result(None) {
+            Ok(counts) => report.counted.push((path, counts)),
+            Err(error) => report.failures.push((path, error.to_string())),
+        }
+        progress.step();
+    }
+    Ok(())
+}
+
+/// `docs` and `src` of this project, by their short names if we are there.
+fn own_directories() -> Vec<PathBuf> {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = env::current_dir().map_or(false, |directory| directory == project);
+    let base = if here { Path::new("") } else { project };
+    vec![base.join("docs"), base.join("src")]
+}
+
+/// The regular files that the paths name and those in the directories that they name.
+fn find_files(paths: Vec<PathBuf>, report: &mut Report) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = Vec::new();
+    for path in paths {
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => files.push(path),
+            Ok(metadata) if metadata.is_dir() => directories.push(path),
+            Ok(_) => report.fail(path, "neither a regular file nor a directory"),
+            Err(error) => report.fail(path, error),
+        }
+    }
+    // A list of what is left to do, not recursion: only one directory is open at a time, and none
+    // is too deep.
+    while let Some(directory) = directories.pop() {
+        if let Err(error) = list_directory(&directory, &mut files, &mut directories) {
+            report.fail(directory, error);
+        }
+    }
+    files
+}
+
+fn list_directory(
+    directory: &Path,
+    files: &mut Vec<PathBuf>,
+    directories: &mut Vec<PathBuf>,
+) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        // Of the entry itself: a symbolic link is neither a file nor a directory.
+        let file_type = entry.file_type()?;
+        if file_type.is_dir() {
+            directories.push(entry.path());
+        } else if file_type.is_file() {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// What is known at the end.
+#[derive(Default)]
+struct Report {
+    counted: Vec<(PathBuf, Counts)>,
+    failures: Vec<(PathBuf, String)>,
+}
+
+impl Report {
+    /// How many of the largest files to print.
+    const LARGEST: usize = 10;
+
+    fn fail(&mut self, path: PathBuf, reason: impl ToString) {
+        self.failures.push((path, reason.to_string()));
+    }
+
+    /// The largest files first, and the same order every time.
+    fn sort(&mut self) {
+        self.counted
+            .sort_by(|(a, x), (b, y)| y.bytes.cmp(&x.bytes).then_with(|| a.cmp(b)));
+        self.failures.sort();
+    }
+
+    fn total(&self) -> Counts {
+        let mut total = Counts::default();
+        for (_, counts) in &self.counted {
+            total.lines += counts.lines;
+            total.words += counts.words;
+            total.bytes += counts.bytes;
+        }
+        total
+    }
+
+    fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        let largest = self.counted.len().min(Self::LARGEST);
+        writeln!(out, "Largest {largest} of {} files:", self.counted.len())?;
+        writeln!(out, "{:>10} {:>10} {:>12}", "lines", "words", "bytes")?;
+        for (path, counts) in &self.counted[..largest] {
+            counts.print(out, &path.display().to_string())?;
+        }
+        self.total().print(out, "total")?;
+        out.flush()
+    }
+}
+
+/// Writes a line to standard error. Not with `eprintln!`, which panics when nobody can read it.
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "word_count: {message}");
+}
+
+/// A line on standard error that says how far we are, if a person is looking.
+struct Progress {
+    done: usize,
+    total: usize,
+    shown: Option<Instant>,
+}
+
+impl Progress {
+    const INTERVAL: Duration = Duration::from_millis(100);
+
+    fn new(total: usize) -> Self {
+        Progress {
+            done: 0,
+            total,
+            shown: stderr_is_terminal().then(Instant::now),
+        }
+    }
+
+    fn step(&mut self) {
+        self.done += 1;
+        // Writing a line for every file would take longer than counting most of them.
+        if let Some(shown) = &mut self.shown {
+            if shown.elapsed() >= Self::INTERVAL {
+                *shown = Instant::now();
+                let _ = write!(io::stderr(), "\r{} of {} files", self.done, self.total);
+            }
+        }
+    }
+}
+
+/// The line is wiped out at the end, and when there is an error, too.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown.is_some() {
+            let _ = write!(io::stderr(), "\r{:40}\r", "");
+        }
+    }
+}
+
+/// Whether standard error is a character device. That is the null device, too, which does not mind;
+/// `std::io::IsTerminal` would know better, but is younger than Rust 1.63.
+#[cfg(unix)]
+fn stderr_is_terminal() -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    fs::metadata("/dev/stderr").map_or(false, |metadata| metadata.file_type().is_char_device())
+}
+
+#[cfg(not(unix))]
+fn stderr_is_terminal() -> bool {
+    false
+}
+
+/// What a task returns.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    lines: u64,
+    words: u64,
+    bytes: u64,
+}
+
+impl Counts {
+    fn print(&self, out: &mut impl Write, name: &str) -> io::Result<()> {
+        let Counts {
+            lines,
+            words,
+            bytes,
+        } = self;
+        writeln!(out, "{lines:>10} {words:>10} {bytes:>12} {name}")
+    }
+}
+
+/// The task: reads a file piece by piece, so that its size does not matter.
+fn count(path: &Path) -> io::Result<Counts> {
+    let mut file = File::open(path)?;
+    let mut counts = Counts::default();
+    let mut words = Words::new(Encoding::of_locale());
+    let mut buffer = [0; 32 * 1024];
+    // A character may begin in one piece and end in the next; its beginning is kept for then.
+    let mut kept = 0;
+    loop {
+        let read = match file.read(&mut buffer[kept..]) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let end = kept + read;
+        counts.bytes += read as u64;
+        counts.lines += buffer[kept..end]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count() as u64;
+        kept = words.add(&buffer[..end]);
+        buffer.copy_within(end - kept..end, 0);
+    }
+    counts.words = words.count;
+    Ok(counts)
+}
