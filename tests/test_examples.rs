@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Longer than any of the programs takes on a slow machine, and shorter than patience.
-const WATCHDOG: Duration = Duration::from_secs(120);
+const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// The program, up to date: `cargo test` builds the examples beside the tests, but
 /// `cargo test --test test_examples` does not.
