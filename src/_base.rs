@@ -1931,11 +1931,13 @@ pub trait Executor {
     /// All calls are submitted before `map` returns. For several iterables, `zip` them.
     ///
     /// The iterator's `next` blocks until its result is there. It ends with the first error, and the
-    /// calls that have not started by then are cancelled, as they are when it is dropped.
+    /// calls that have not started by then are cancelled, as they are when it is dropped half-way. An
+    /// iterator that is dropped before its first `next` cancels nothing: who does not ask for results
+    /// wants the calls made.
     ///
     /// # Errors
     ///
-    /// When the executor takes no more calls; those submitted so far are cancelled.
+    /// When the executor takes no more calls; those submitted so far are made all the same.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -2003,7 +2005,7 @@ pub trait Executor {
     ///
     /// # Errors
     ///
-    /// When the executor takes no more calls; those submitted so far are cancelled.
+    /// When the executor takes no more calls; those submitted so far are made all the same.
     ///
     /// CPython: `Executor.map` in `_base.py`.
     fn try_map<F, I, T, E>(&self, f: F, iterable: I) -> Result<Map<T>, SubmitError>
@@ -2022,6 +2024,7 @@ pub trait Executor {
             deadline: map.deadline,
             unsubmitted: None,
             refused: None,
+            started: false,
         })
     }
 
@@ -2062,8 +2065,8 @@ pub trait Executor {
                 chunksize: options.chunksize,
             }),
             refused: None,
+            started: false,
         };
-        // Should the iterator panic, `map` is dropped, and cancels what was submitted.
         while map.unsubmitted.is_some() && options.buffersize.map_or(true, |n| map.fs.len() < n) {
             map.submit_next();
         }
@@ -2137,6 +2140,8 @@ pub struct Map<T, U = ()> {
     unsubmitted: Option<U>,
     /// Why nothing more could be submitted.
     refused: Option<SubmitError>,
+    /// A result was asked for. In CPython, a generator that never ran has no `finally` to run.
+    started: bool,
 }
 
 /// The results of one task: one for each of its items, up to the first that failed.
@@ -2229,6 +2234,7 @@ impl<T, U: Submit<T>> Iterator for Map<T, U> {
     type Item = Result<T, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.started = true;
         loop {
             match self.chunk.next() {
                 Some(Ok(value)) => return Some(Ok(value)),
@@ -2262,7 +2268,9 @@ impl<T, U: Submit<T>> FusedIterator for Map<T, U> {}
 
 impl<T, U> Drop for Map<T, U> {
     fn drop(&mut self) {
-        self.finish();
+        if self.started {
+            self.finish();
+        }
     }
 }
 
