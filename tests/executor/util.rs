@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub const SHORT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a case may take: far more than it can need on a slow and busy machine.
-const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(120);
+const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A future that nobody runs, brought into a state by the methods that an executor uses.
 pub fn create_future<T>(
