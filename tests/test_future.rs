@@ -33,26 +33,32 @@ fn message_of(callback_future: &Future<i32>) -> String {
 
 #[test]
 fn test_done_callback_with_result() {
-    let f = Future::new();
-    let callback_result = add_fn(&f, |callback_future| callback_future.result(None).unwrap());
-    f.set_result(5).unwrap();
-    assert_eq!(callback_result.try_recv(), Ok(5));
+    watchdog("test_done_callback_with_result", || {
+        let f = Future::new();
+        let callback_result = add_fn(&f, |callback_future| callback_future.result(None).unwrap());
+        f.set_result(5).unwrap();
+        assert_eq!(callback_result.try_recv(), Ok(5));
+    });
 }
 
 #[test]
 fn test_done_callback_with_exception() {
-    let f = Future::new();
-    let callback_exception = add_fn(&f, message_of);
-    f.set_exception(Exception::msg("test")).unwrap();
-    assert_eq!(callback_exception.try_recv().as_deref(), Ok("test"));
+    watchdog("test_done_callback_with_exception", || {
+        let f = Future::new();
+        let callback_exception = add_fn(&f, message_of);
+        f.set_exception(Exception::msg("test")).unwrap();
+        assert_eq!(callback_exception.try_recv().as_deref(), Ok("test"));
+    });
 }
 
 #[test]
 fn test_done_callback_with_cancel() {
-    let f = Future::<i32>::new();
-    let was_cancelled = add_fn(&f, Future::cancelled);
-    assert!(f.cancel());
-    assert_eq!(was_cancelled.try_recv(), Ok(true));
+    watchdog("test_done_callback_with_cancel", || {
+        let f = Future::<i32>::new();
+        let was_cancelled = add_fn(&f, Future::cancelled);
+        assert!(f.cancel());
+        assert_eq!(was_cancelled.try_recv(), Ok(true));
+    });
 }
 
 #[test]
@@ -74,26 +80,32 @@ fn test_done_callback_raises() {
 
 #[test]
 fn test_done_callback_already_successful() {
-    let f = Future::new();
-    f.set_result(5).unwrap();
-    let callback_result = add_fn(&f, |callback_future| callback_future.result(None).unwrap());
-    assert_eq!(callback_result.try_recv(), Ok(5));
+    watchdog("test_done_callback_already_successful", || {
+        let f = Future::new();
+        f.set_result(5).unwrap();
+        let callback_result = add_fn(&f, |callback_future| callback_future.result(None).unwrap());
+        assert_eq!(callback_result.try_recv(), Ok(5));
+    });
 }
 
 #[test]
 fn test_done_callback_already_failed() {
-    let f = Future::new();
-    f.set_exception(Exception::msg("test")).unwrap();
-    let callback_exception = add_fn(&f, message_of);
-    assert_eq!(callback_exception.try_recv().as_deref(), Ok("test"));
+    watchdog("test_done_callback_already_failed", || {
+        let f = Future::new();
+        f.set_exception(Exception::msg("test")).unwrap();
+        let callback_exception = add_fn(&f, message_of);
+        assert_eq!(callback_exception.try_recv().as_deref(), Ok("test"));
+    });
 }
 
 #[test]
 fn test_done_callback_already_cancelled() {
-    let f = Future::<i32>::new();
-    assert!(f.cancel());
-    let was_cancelled = add_fn(&f, Future::cancelled);
-    assert_eq!(was_cancelled.try_recv(), Ok(true));
+    watchdog("test_done_callback_already_cancelled", || {
+        let f = Future::<i32>::new();
+        assert!(f.cancel());
+        let was_cancelled = add_fn(&f, Future::cancelled);
+        assert_eq!(was_cancelled.try_recv(), Ok(true));
+    });
 }
 
 #[test]
@@ -126,75 +138,85 @@ fn assert_repr(text: &str, before: &str, after: &str) {
 
 #[test]
 fn test_repr() {
-    fn assert_repr_of(f: &Future<i32>, after: &str) {
-        assert_repr(&format!("{f:?}"), "", after);
-    }
+    watchdog("test_repr", || {
+        fn assert_repr_of(f: &Future<i32>, after: &str) {
+            assert_repr(&format!("{f:?}"), "", after);
+        }
 
-    assert_repr_of(&pending_future(), "state=pending>");
-    assert_repr_of(&running_future(), "state=running>");
-    assert_repr_of(&cancelled_future(), "state=cancelled>");
-    assert_repr_of(&cancelled_and_notified_future(), "state=cancelled>");
-    // The name of `std::io::Error`.
-    assert_repr_of(&exception_future(), "state=finished raised Error>");
-    assert_repr_of(&successful_future(), "state=finished returned i32>");
+        assert_repr_of(&pending_future(), "state=pending>");
+        assert_repr_of(&running_future(), "state=running>");
+        assert_repr_of(&cancelled_future(), "state=cancelled>");
+        assert_repr_of(&cancelled_and_notified_future(), "state=cancelled>");
+        // The name of `std::io::Error`.
+        assert_repr_of(&exception_future(), "state=finished raised Error>");
+        assert_repr_of(&successful_future(), "state=finished returned i32>");
+    });
 }
 
 #[test]
 fn test_cancel() {
-    let f1 = create_future::<i32>(State::Pending, None, None);
-    let f2 = create_future::<i32>(State::Running, None, None);
-    let f3 = create_future::<i32>(State::Cancelled, None, None);
-    let f4 = create_future::<i32>(State::CancelledAndNotified, None, None);
-    let f5 = create_future::<i32>(State::Finished, Some(os_error()), None);
-    let f6 = create_future(State::Finished, None, Some(5));
+    watchdog("test_cancel", || {
+        let f1 = create_future::<i32>(State::Pending, None, None);
+        let f2 = create_future::<i32>(State::Running, None, None);
+        let f3 = create_future::<i32>(State::Cancelled, None, None);
+        let f4 = create_future::<i32>(State::CancelledAndNotified, None, None);
+        let f5 = create_future::<i32>(State::Finished, Some(os_error()), None);
+        let f6 = create_future(State::Finished, None, Some(5));
 
-    assert!(f1.cancel());
-    assert_eq!(f1.state(), State::Cancelled);
+        assert!(f1.cancel());
+        assert_eq!(f1.state(), State::Cancelled);
 
-    assert!(!f2.cancel());
-    assert_eq!(f2.state(), State::Running);
+        assert!(!f2.cancel());
+        assert_eq!(f2.state(), State::Running);
 
-    assert!(f3.cancel());
-    assert_eq!(f3.state(), State::Cancelled);
+        assert!(f3.cancel());
+        assert_eq!(f3.state(), State::Cancelled);
 
-    assert!(f4.cancel());
-    assert_eq!(f4.state(), State::CancelledAndNotified);
+        assert!(f4.cancel());
+        assert_eq!(f4.state(), State::CancelledAndNotified);
 
-    assert!(!f5.cancel());
-    assert_eq!(f5.state(), State::Finished);
+        assert!(!f5.cancel());
+        assert_eq!(f5.state(), State::Finished);
 
-    assert!(!f6.cancel());
-    assert_eq!(f6.state(), State::Finished);
+        assert!(!f6.cancel());
+        assert_eq!(f6.state(), State::Finished);
+    });
 }
 
 #[test]
 fn test_cancelled() {
-    assert!(!pending_future().cancelled());
-    assert!(!running_future().cancelled());
-    assert!(cancelled_future().cancelled());
-    assert!(cancelled_and_notified_future().cancelled());
-    assert!(!exception_future().cancelled());
-    assert!(!successful_future().cancelled());
+    watchdog("test_cancelled", || {
+        assert!(!pending_future().cancelled());
+        assert!(!running_future().cancelled());
+        assert!(cancelled_future().cancelled());
+        assert!(cancelled_and_notified_future().cancelled());
+        assert!(!exception_future().cancelled());
+        assert!(!successful_future().cancelled());
+    });
 }
 
 #[test]
 fn test_done() {
-    assert!(!pending_future().done());
-    assert!(!running_future().done());
-    assert!(cancelled_future().done());
-    assert!(cancelled_and_notified_future().done());
-    assert!(exception_future().done());
-    assert!(successful_future().done());
+    watchdog("test_done", || {
+        assert!(!pending_future().done());
+        assert!(!running_future().done());
+        assert!(cancelled_future().done());
+        assert!(cancelled_and_notified_future().done());
+        assert!(exception_future().done());
+        assert!(successful_future().done());
+    });
 }
 
 #[test]
 fn test_running() {
-    assert!(!pending_future().running());
-    assert!(running_future().running());
-    assert!(!cancelled_future().running());
-    assert!(!cancelled_and_notified_future().running());
-    assert!(!exception_future().running());
-    assert!(!successful_future().running());
+    watchdog("test_running", || {
+        assert!(!pending_future().running());
+        assert!(running_future().running());
+        assert!(!cancelled_future().running());
+        assert!(!cancelled_and_notified_future().running());
+        assert!(!exception_future().running());
+        assert!(!successful_future().running());
+    });
 }
 
 fn is_os_error(exception: &Exception) -> bool {
@@ -272,33 +294,37 @@ fn test_exception_with_success() {
 
 #[test]
 fn test_multiple_set_result() {
-    let f = create_future(State::Pending, None, None);
-    f.set_result(1).unwrap();
-    let error = f.set_result(2).unwrap_err();
-    assert_repr(
-        &error.to_string(),
-        "FINISHED: ",
-        "state=finished returned i32>",
-    );
-    assert!(f.done());
-    assert_eq!(f.result(None).unwrap(), 1);
+    watchdog("test_multiple_set_result", || {
+        let f = create_future(State::Pending, None, None);
+        f.set_result(1).unwrap();
+        let error = f.set_result(2).unwrap_err();
+        assert_repr(
+            &error.to_string(),
+            "FINISHED: ",
+            "state=finished returned i32>",
+        );
+        assert!(f.done());
+        assert_eq!(f.result(None).unwrap(), 1);
+    });
 }
 
 #[test]
 fn test_multiple_set_exception() {
-    /// Where the error is, to tell it from others.
-    fn id(exception: &Exception) -> *const () {
-        exception.as_error().unwrap() as *const _ as *const ()
-    }
+    watchdog("test_multiple_set_exception", || {
+        /// Where the error is, to tell it from others.
+        fn id(exception: &Exception) -> *const () {
+            exception.as_error().unwrap() as *const _ as *const ()
+        }
 
-    let f = create_future::<i32>(State::Pending, None, None);
-    let e = Exception::new(ThreadPoolExecutor::new(0).unwrap_err());
-    f.set_exception(e.clone()).unwrap();
-    let error = f.set_exception(Exception::msg("another")).unwrap_err();
-    assert_repr(
-        &error.to_string(),
-        "FINISHED: ",
-        "state=finished raised ValueError>",
-    );
-    assert_eq!(id(&f.exception(None).unwrap().unwrap()), id(&e));
+        let f = create_future::<i32>(State::Pending, None, None);
+        let e = Exception::new(ThreadPoolExecutor::new(0).unwrap_err());
+        f.set_exception(e.clone()).unwrap();
+        let error = f.set_exception(Exception::msg("another")).unwrap_err();
+        assert_repr(
+            &error.to_string(),
+            "FINISHED: ",
+            "state=finished raised ValueError>",
+        );
+        assert_eq!(id(&f.exception(None).unwrap().unwrap()), id(&e));
+    });
 }
