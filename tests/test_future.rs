@@ -8,7 +8,7 @@ use concurrent_futures::{Error, Exception, Future, State, ThreadPoolExecutor};
 use executor::util::{
     assert_process_ok, cancelled_and_notified_future, cancelled_future, create_future,
     exception_future, os_error, pending_future, running_future, say, soon, successful_future,
-    watchdog, SHORT_TIMEOUT,
+    watchdog, LONG_TIMEOUT,
 };
 use std::fmt::Debug;
 use std::io;
@@ -253,7 +253,7 @@ fn test_result_with_success() {
         let f1 = create_future(State::Pending, None, None);
         let notification = f1.clone();
         soon(move || notification.set_result(42).unwrap());
-        assert_eq!(f1.result(SHORT_TIMEOUT).unwrap(), 42);
+        assert_eq!(f1.result(LONG_TIMEOUT).unwrap(), 42);
     });
 }
 
@@ -263,7 +263,7 @@ fn test_result_with_cancel() {
         let f1 = create_future::<i32>(State::Pending, None, None);
         let notification = f1.clone();
         soon(move || assert!(notification.cancel()));
-        assert_cancelled(f1.result(SHORT_TIMEOUT));
+        assert_cancelled(f1.result(LONG_TIMEOUT));
     });
 }
 
@@ -287,7 +287,7 @@ fn test_exception_with_success() {
         let f1 = create_future::<i32>(State::Pending, None, None);
         let notification = f1.clone();
         soon(move || notification.set_exception(os_error()).unwrap());
-        let exception = f1.exception(SHORT_TIMEOUT).unwrap();
+        let exception = f1.exception(LONG_TIMEOUT).unwrap();
         assert!(is_os_error(&exception.unwrap()));
     });
 }

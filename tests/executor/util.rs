@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 /// How long to wait for what ought to happen at once. CPython: `support.SHORT_TIMEOUT`.
 pub const SHORT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Longer than the watchdog waits: when the time-out comes, the state is looked at again, and so a
+/// wake-up that was lost would not be noticed. CPython: `support.LONG_TIMEOUT`.
+pub const LONG_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// How long a case may take: far more than it can need on a slow and busy machine.
 const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(60);
 
