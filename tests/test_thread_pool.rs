@@ -62,7 +62,6 @@ fn test_free_reference() {
 
 /// bpo-11777: `map` submits all its calls, whether or not anybody iterates over the results.
 #[test]
-#[ignore = "fails: a result iterator that was never asked for anything cancels its calls when dropped"]
 fn test_map_submits_without_iteration() {
     with_executor::<ThreadPoolMixin>("test_map_submits_without_iteration", |executor| {
         let gate = Gate::new();
