@@ -529,7 +529,8 @@ pub struct ValueError {
 }
 
 impl ValueError {
-    pub(super) fn new(message: &'static str) -> Self {
+    /// For executors: which argument, and what it should have been.
+    pub fn new(message: &'static str) -> Self {
         ValueError { message }
     }
 }
