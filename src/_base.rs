@@ -76,7 +76,8 @@ impl State {
         matches!(self, State::Cancelled | State::CancelledAndNotified)
     }
 
-    /// What `wait` and `as_completed` mean by done: a cancelled future is not, until they were told.
+    /// What `wait` and `as_completed` mean by done: a cancelled future is not, until those who wait
+    /// for it were told.
     fn is_settled(self) -> bool {
         matches!(self, State::CancelledAndNotified | State::Finished)
     }
@@ -727,7 +728,8 @@ impl Waiter for _AllCompletedWaiter {
 /// A waiter as a future knows it.
 pub struct Installed {
     waiter: Arc<dyn Waiter>,
-    /// Where the future stands in the waiting thread's list.
+    /// Where the future stands in the waiting thread's list. Not a handle to the future itself: a
+    /// waiter must not keep one alive.
     position: usize,
 }
 
@@ -827,7 +829,7 @@ impl<F> Futures<F> {
     }
 }
 
-/// A future whose condition is held.
+/// A future whose condition is held, be it known as a `Future` or as an `AnyFuture`.
 pub trait AcquiredFuture {
     fn state(&self) -> State;
 
@@ -854,7 +856,8 @@ impl<T> AcquiredFuture for Acquired<'_, Shared<T>> {
     }
 }
 
-/// Futures whose conditions are held, with their positions.
+/// The futures of one wait, whose conditions are held, with their positions. Behind a trait, so that
+/// `_AcquireFutures` need not know whether they are `Future`s or `AnyFuture`s.
 pub trait AcquiredAll {
     fn for_each(&self, see: &mut dyn FnMut(usize, &dyn AcquiredFuture));
 
@@ -925,7 +928,7 @@ pub struct AsCompleted<T, F: Waitable<T> = Future<T>> {
     finished: IntoIter<usize>,
     waiter: Arc<_AsCompletedWaiter>,
     deadline: Deadline,
-    _value: PhantomData<fn() -> T>,
+    value: PhantomData<fn() -> T>,
 }
 
 impl<T, F: Waitable<T>> AsCompleted<T, F> {
@@ -953,9 +956,9 @@ impl<T, F: Waitable<T>> AsCompleted<T, F> {
 /// the order given, then the others in the order in which they finish or are cancelled. A future
 /// that is given several times is yielded once.
 ///
-/// `timeout` is a limit for the whole iteration, counted from this call; `None` is no limit. When it
-/// has passed and a future would have to be waited for, the iterator yields one [`TimeoutError`] and
-/// ends. The futures are not affected, and those yielded before remain valid.
+/// `timeout` is a limit for the whole iteration, counted from this call; `None` is no limit. Once it
+/// has passed, the iterator yields what it has already seen to be done, then one [`TimeoutError`],
+/// and ends. The futures are not affected, and those yielded before remain valid.
 ///
 /// `next` blocks until a future is done. The iterator keeps no reference to a future that it has
 /// yielded, and once dropped leaves nothing behind in the others.
@@ -1007,7 +1010,7 @@ pub fn as_completed<T, F: Waitable<T>>(
         fs,
         waiter,
         deadline,
-        _value: PhantomData,
+        value: PhantomData,
     }
 }
 

@@ -55,7 +55,8 @@ impl<T> SimpleQueue<T> {
     }
 
     /// Puts an item, or the sentinel. Returns whether an idle thread was told of it, which then is
-    /// idle no longer: CPython's `_idle_semaphore.acquire(timeout=0)`.
+    /// idle no longer, so that the pool needs no other: `_idle_semaphore.acquire(timeout=0)` in
+    /// CPython's `_adjust_thread_count`.
     pub(super) fn put(&self, item: Option<T>) -> bool {
         let mut putting = self.putting.acquire();
         putting.items += usize::from(item.is_some());

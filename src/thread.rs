@@ -14,13 +14,13 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
-/// What CPython's module keeps in `_shutdown`, `_threads_queues` and `ThreadPoolExecutor._counter`.
+/// What CPython's module keeps in `_threads_queues`, `_shutdown` and `ThreadPoolExecutor._counter`.
 struct Global {
-    /// `_python_exit` has run: no thread is started any more.
-    _shutdown: bool,
     /// Every worker that has not ended. In CPython a dictionary with weak keys; here a worker takes
     /// its own entry out.
     _threads_queues: Vec<Entry>,
+    /// `_python_exit` has run: no thread is started any more.
+    _shutdown: bool,
     _counter: usize,
 }
 
@@ -36,8 +36,8 @@ struct Entry {
 /// CPython holds it in every `submit`, so that no worker is created while the interpreter shuts
 /// down. Here `submit` takes it only to start a thread; `_python_exit` goes to the pools instead.
 static _GLOBAL_SHUTDOWN_LOCK: process::sync::Mutex<Global> = process::sync::Mutex::new(Global {
-    _shutdown: false,
     _threads_queues: Vec::new(),
+    _shutdown: false,
     _counter: 0,
 });
 
@@ -94,15 +94,14 @@ pub fn _python_exit() {
 ///
 /// CPython: `threading._register_atexit(_python_exit)` in `thread.py`.
 pub fn at_exit() -> AtExit {
-    AtExit { _private: () }
+    AtExit
 }
 
 /// What [`at_exit`] returns. Dropping it calls [`_python_exit`].
 #[derive(Debug)]
 #[must_use = "dropping it shuts all pools down; keep it in a variable until the end of `main`"]
-pub struct AtExit {
-    _private: (),
-}
+#[non_exhaustive]
+pub struct AtExit;
 
 impl Drop for AtExit {
     fn drop(&mut self) {
@@ -207,31 +206,26 @@ fn _worker(
     initializer: Option<Arc<Initializer>>,
     done: &Done,
 ) {
-    if let Some(initializer) = initializer {
-        let outcome = catch_unwind(AssertUnwindSafe(|| initializer()))
-            .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
-        log_panic("Exception in worker", || drop(initializer));
-        if let Err(exception) = outcome {
-            log(
-                Level::Critical,
-                "Exception in initializer:",
-                Some(&exception),
-            );
-            log_panic("Exception in worker", || drop(exception));
-            match executor_reference.upgrade() {
-                Some(executor) => {
-                    executor._initializer_failed();
-                    log_panic("Exception in worker", || drop(executor));
-                }
-                None => {
-                    // As `_initializer_failed` does, with no more pool to break.
-                    let stranded = drain(work_queue);
-                    work_queue.put(None);
-                    strand(stranded);
-                }
+    if let Some(Err(exception)) = initializer.map(initialize) {
+        log(
+            Level::Critical,
+            "Exception in initializer:",
+            Some(&exception),
+        );
+        log_panic("Exception in worker", || drop(exception));
+        match executor_reference.upgrade() {
+            Some(executor) => {
+                executor._initializer_failed();
+                log_panic("Exception in worker", || drop(executor));
             }
-            return;
+            None => {
+                // As `_initializer_failed` does, with no more pool to break.
+                let stranded = drain(work_queue);
+                work_queue.put(None);
+                strand(stranded);
+            }
         }
+        return;
     }
     loop {
         // Whether this worker is idle is the queue's to know, which counts it as such only when
@@ -259,6 +253,13 @@ fn _worker(
         work_queue.put(None);
         return;
     }
+}
+
+fn initialize(initializer: Arc<Initializer>) -> Result<(), Exception> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| initializer()))
+        .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
+    log_panic("Exception in worker", || drop(initializer));
+    outcome
 }
 
 /// Takes everything out of the queue, sentinels too.
