@@ -11,9 +11,12 @@ use std::sync::{mpsc, Arc, Condvar, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take before it counts as hung. Far more than the slowest machine needs, and
-/// no test's success depends on it.
-pub const LIMIT: Duration = Duration::from_secs(150);
+/// How long anything may take before it counts as hung: far more than the slowest machine needs, and
+/// no test's success depends on it. `WATCHDOG_SECONDS` sets it.
+pub fn limit() -> Duration {
+    let seconds = env::var("WATCHDOG_SECONDS").ok();
+    Duration::from_secs(seconds.map_or(150, |text| text.parse().expect("WATCHDOG_SECONDS")))
+}
 
 /// `full` in a release build, and `small` in a debug build, whose tasks are some ten times slower.
 /// `FULL_SIZE=1` asks for the full size anyway.
@@ -39,7 +42,7 @@ impl Steps {
     }
 }
 
-/// Runs `body` on a thread of its own, and fails when it has not ended within [`LIMIT`].
+/// Runs `body` on a thread of its own, and fails when it has not ended within [`limit`].
 pub fn watchdog<R: Send + 'static>(
     what: &str,
     body: impl FnOnce(&Steps) -> R + Send + 'static,
@@ -51,7 +54,7 @@ pub fn watchdog<R: Send + 'static>(
         let outcome = catch_unwind(AssertUnwindSafe(|| body(&its_steps)));
         let _ = sender.send(outcome);
     });
-    match receiver.recv_timeout(LIMIT) {
+    match receiver.recv_timeout(limit()) {
         Ok(Ok(value)) => value,
         Ok(Err(payload)) => resume_unwind(payload),
         Err(_) => panic!("{}", hung(what, &steps)),
@@ -60,7 +63,8 @@ pub fn watchdog<R: Send + 'static>(
 
 pub fn hung(what: &str, steps: &Steps) -> String {
     format!(
-        "HUNG: {what}: not over after {LIMIT:?}; its last step: {}",
+        "HUNG: {what}: not over after {:?}; its last step: {}",
+        limit(),
         steps.last()
     )
 }
@@ -231,11 +235,12 @@ pub fn child(test: &str, role: &str, limits: &str) -> Ended {
         if let Some(status) = child.try_wait().expect("the child can be waited for") {
             break status;
         }
-        if started.elapsed() > LIMIT {
+        if started.elapsed() > limit() {
             let _ = child.kill();
             let _ = child.wait();
             panic!(
-                "HUNG: the child of {test} as {role} had not ended after {LIMIT:?}\n{}\n{}",
+                "HUNG: the child of {test} as {role} had not ended after {:?}\n{}\n{}",
+                limit(),
                 stdout.join().unwrap(),
                 stderr.join().unwrap()
             );
