@@ -417,6 +417,44 @@ fn racing_shutdowns_all_wait_for_every_worker() {
     });
 }
 
+#[test]
+fn a_failing_initializer_leaves_the_others_their_sentinel() {
+    watchdog("shutdown while an initializer fails", |steps| {
+        logged("");
+        for round in 0..50 {
+            let (gate, late) = (Gate::new(), Gate::new());
+            let its_late = late.clone();
+            let pool = ThreadPoolExecutor::builder()
+                .max_workers(2)
+                .thread_name_prefix("sentinel")
+                .try_initializer(move || {
+                    if thread::current().name() == Some("sentinel_1") {
+                        its_late.wait();
+                        return Err(Exception::msg("no"));
+                    }
+                    Ok(())
+                })
+                .build()
+                .unwrap();
+            let its_gate = gate.clone();
+            let running = pool.submit(move || its_gate.wait()).unwrap();
+            until(steps, "the first worker runs", || running.running());
+            let queued = pool.submit(|| ()).unwrap();
+            // What is queued now is that call, and behind it the sentinel.
+            pool.shutdown_with(ShutdownOptions::new().wait(false));
+            late.open();
+            steps.at(format!("round {round}: the queued call"));
+            assert!(queued.exception(None).unwrap().is_some());
+            gate.open();
+            until(steps, "both workers have ended", || {
+                threads_named("sentinel_") == 0
+            });
+            steps.at(format!("round {round}: shutdown"));
+            pool.shutdown();
+        }
+    });
+}
+
 // Waiting crowds.
 
 #[test]
