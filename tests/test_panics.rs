@@ -562,7 +562,6 @@ fn in_the_logger() {
 }
 
 #[test]
-#[ignore = "fails: the worker that drops a replaced logger does not survive its panic"]
 fn in_the_drop_of_a_logger() {
     if !is_child("in_the_drop_of_a_logger") {
         return in_a_child("in_the_drop_of_a_logger");

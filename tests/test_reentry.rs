@@ -444,7 +444,7 @@ fn in_an_initializer() {
             .build()
             .unwrap();
         *slot.lock().unwrap() = Some((act, pool.clone()));
-        let _ = pool.submit(|| ()).unwrap();
+        drop(pool.submit(|| ()).unwrap());
     });
 }
 
