@@ -12,7 +12,7 @@ use std::sync::{mpsc, Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 use support::{child, is_child, logged, threads_named, until, watchdog, Count, Gate, OnDrop};
-use support::{OpenAtEnd, Random};
+use support::{size, OpenAtEnd, Random};
 
 /// A pool of `n` workers, each of them busy until the gate opens.
 fn busy_pool(n: usize) -> (ThreadPoolExecutor, Gate) {
@@ -461,6 +461,36 @@ fn row_07_fewer_calls_than_workers_all_run_at_once() {
                 assert!(pool.thread_count() <= workers);
             }
             steps.at(format!("round {round}: shutdown"));
+            pool.shutdown();
+        }
+    });
+}
+
+#[test]
+fn row_07_a_call_is_run_that_comes_as_the_worker_goes_idle() {
+    watchdog("a call in the moment before a worker sleeps", |steps| {
+        let mut random = Random::new(77);
+        for workers in [1, 2] {
+            let pool = ThreadPoolExecutor::new(workers).unwrap();
+            for n in 0..size(10_000, 100_000) {
+                if n % 100 == 0 {
+                    steps.at(format!("around call {n} on {workers} workers"));
+                }
+                // The moment is short, and some nanoseconds after the result of the call before.
+                let future = pool.submit(|| ()).unwrap();
+                let mut looks = 0;
+                while !future.done() {
+                    looks += 1;
+                    if looks > 3000 {
+                        thread::yield_now();
+                    }
+                }
+                for _ in 0..random.below(100) {
+                    std::hint::spin_loop();
+                }
+            }
+            assert_eq!(pool.thread_count(), 1);
+            steps.at("shutdown");
             pool.shutdown();
         }
     });
