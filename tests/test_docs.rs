@@ -1,0 +1,609 @@
+//! What the documents claim: their links, their programs, and those rows of `docs/divergences.md` that
+//! no other test holds.
+
+use concurrent_futures::{
+    as_completed, thread::_python_exit, wait, BrokenExecutor, BrokenThreadPool, Error, Exception,
+    Executor, Future, MapOptions, ShutdownOptions, State, SubmitError, ThreadPoolExecutor,
+    ALL_COMPLETED,
+};
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::env;
+use std::error::Error as StdError;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{mpsc, Arc, Barrier, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// Runs `body` on a thread of its own, and fails when it has not ended in two minutes.
+fn watchdog(what: &str, body: impl FnOnce() + Send + 'static) {
+    let (sender, receiver) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        body();
+        let _ = sender.send(());
+    });
+    match receiver.recv_timeout(Duration::from_secs(120)) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("hung: {what}"),
+        _ => {
+            if let Err(payload) = thread.join() {
+                std::panic::resume_unwind(payload);
+            }
+        }
+    }
+}
+
+/// A gate that is shut until it is opened, once.
+#[derive(Clone)]
+struct Gate(Future<()>);
+
+impl Gate {
+    fn new() -> Self {
+        Gate(Future::new())
+    }
+
+    fn open(&self) {
+        self.0.set_result(()).unwrap();
+    }
+
+    fn wait(&self) {
+        self.0.result(None).unwrap();
+    }
+}
+
+/// Sends when it is dropped.
+struct Sends(mpsc::Sender<()>);
+
+impl Drop for Sends {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+thread_local! {
+    static AT_THREADS_END: RefCell<Option<Sends>> = RefCell::new(None);
+}
+
+/// Calls a function when it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// An error that says that it is empty, as an exception with `__len__` may in Python.
+#[derive(Debug)]
+struct Falsy;
+
+impl fmt::Display for Falsy {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
+
+impl StdError for Falsy {}
+
+// The rows of docs/divergences.md that are held here.
+
+#[test]
+fn row_12_an_initializer_that_fails_after_shutdown_strands_no_worker() {
+    watchdog("joining a worker whose sentinel was drained", || {
+        let (busy, fail, go) = (Gate::new(), Gate::new(), Gate::new());
+        let number = Mutex::new(0);
+        let its_fail = fail.clone();
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .try_initializer(move || {
+                let mut number = number.lock().unwrap();
+                *number += 1;
+                if *number == 1 {
+                    return Ok(());
+                }
+                drop(number);
+                its_fail.wait();
+                Err(Exception::msg("no"))
+            })
+            .build()
+            .unwrap();
+        let (its_busy, its_go) = (busy.clone(), go.clone());
+        let (sender, ended) = mpsc::channel();
+        let first = pool
+            .submit(move || {
+                AT_THREADS_END.with(|end| *end.borrow_mut() = Some(Sends(sender)));
+                its_busy.open();
+                its_go.wait();
+            })
+            .unwrap();
+        busy.wait();
+        let second = pool.submit(|| ()).unwrap();
+        assert_eq!(pool.thread_count(), 2);
+        pool.shutdown_with(ShutdownOptions::new().wait(false));
+        fail.open();
+        // Its exception is there only after the drain, and so after the sentinel was drained.
+        assert!(second.exception(None).unwrap().is_some());
+        go.open();
+        first.result(None).unwrap();
+        // Not `shutdown`, which would put another sentinel.
+        ended.recv().unwrap();
+    });
+}
+
+#[test]
+fn row_13_an_initializer_that_fails_in_a_dropped_pool_strands_no_call() {
+    watchdog("the call of a pool that was dropped", || {
+        let (in_initializer, fail) = (Gate::new(), Gate::new());
+        let (its_gate, its_fail) = (in_initializer.clone(), fail.clone());
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(1)
+            .try_initializer(move || {
+                its_gate.open();
+                its_fail.wait();
+                Err(Exception::msg("no"))
+            })
+            .build()
+            .unwrap();
+        let futures: Vec<_> = (0..3).map(|n| pool.submit(move || n).unwrap()).collect();
+        in_initializer.wait();
+        drop(pool);
+        fail.open();
+        for future in futures {
+            let exception = future.exception(None).unwrap().unwrap();
+            assert!(exception.downcast_ref::<BrokenThreadPool>().is_some());
+        }
+    });
+}
+
+#[test]
+fn row_14_a_worker_survives_whatever_a_callback_throws() {
+    watchdog("a pool of one after a callback panicked", || {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let gate = Gate::new();
+        let its_gate = gate.clone();
+        let future = pool.submit(move || its_gate.wait()).unwrap();
+        let (sender, receiver) = mpsc::channel();
+        future.add_done_callback(|_| std::panic::panic_any(42));
+        future.add_done_callback(move |_| sender.send(()).unwrap());
+        gate.open();
+        receiver.recv().unwrap();
+        assert_eq!(pool.submit(|| 7).unwrap().result(None).unwrap(), 7);
+        assert_eq!(pool.thread_count(), 1);
+    });
+}
+
+#[test]
+fn row_15_a_long_chain_of_callbacks_is_run_to_its_end() {
+    watchdog("a chain of callbacks", || {
+        let futures: Vec<_> = (0..20_000).map(|_| Future::new()).collect();
+        for pair in futures.windows(2) {
+            let next = pair[1].clone();
+            pair[0].add_done_callback(move |_| next.set_result(()).unwrap());
+        }
+        futures[0].set_result(()).unwrap();
+        assert!(futures.iter().all(Future::done), "before it returns");
+    });
+}
+
+#[test]
+fn row_16_an_exception_is_one_whatever_it_says_of_itself() {
+    let future = Future::<i32>::new();
+    future.set_exception(Falsy).unwrap();
+    match future.result(None) {
+        Err(Error::Exception(exception)) => assert!(exception.downcast_ref::<Falsy>().is_some()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn row_17_as_completed_starts_with_its_call() {
+    watchdog("as_completed with a time-out", || {
+        let [first, second] = [Future::new(), Future::new()];
+        let completed = as_completed(vec![first.clone(), second.clone()], None);
+        second.set_result(2).unwrap();
+        first.set_result(1).unwrap();
+        let order: Vec<_> = completed.map(Result::unwrap).collect();
+        assert!(order == [second, first], "the order in which they finished");
+
+        // Were the clock started by `next`, it could not be over sooner than the time-out.
+        let timeout = Duration::from_millis(20);
+        let started_with_the_call = (0..20).any(|_| {
+            let mut completed = as_completed(vec![Future::<i32>::new()], timeout);
+            thread::sleep(timeout);
+            let next = std::time::Instant::now();
+            assert!(completed.next().unwrap().is_err());
+            next.elapsed() < timeout
+        });
+        assert!(started_with_the_call);
+    });
+}
+
+#[test]
+fn row_18_what_is_done_already_comes_in_the_order_given() {
+    let futures: Vec<_> = (0..100).map(|_| Future::new()).collect();
+    for future in futures.iter().rev() {
+        future.set_result(()).unwrap();
+    }
+    let completed: Vec<_> = as_completed(futures.clone(), None)
+        .map(Result::unwrap)
+        .collect();
+    assert!(completed == futures);
+}
+
+#[test]
+fn row_19_a_map_that_is_dropped_unread_cancels_its_calls() {
+    watchdog("a pool after a map was dropped", || {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let gate = Gate::new();
+        let its_gate = gate.clone();
+        pool.submit(move || its_gate.wait()).unwrap();
+        let (sender, receiver) = mpsc::channel();
+        let sender = Mutex::new(sender);
+        drop(
+            pool.map(move |n| sender.lock().unwrap().send(n).unwrap(), 0..3)
+                .unwrap(),
+        );
+        gate.open();
+        pool.shutdown();
+        assert_eq!(receiver.try_iter().count(), 0);
+    });
+}
+
+#[test]
+fn row_20_a_map_that_is_refused_half_way() {
+    watchdog("a pool that was shut down by what is mapped", || {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let gate = Gate::new();
+        let its_gate = gate.clone();
+        pool.submit(move || its_gate.wait()).unwrap();
+        let (sender, receiver) = mpsc::channel();
+        let sender = Mutex::new(sender);
+        let its_pool = pool.clone();
+        let items = (0..3).inspect(move |&n| {
+            if n == 2 {
+                its_pool.shutdown_with(ShutdownOptions::new().wait(false));
+            }
+        });
+        let refused = pool.map(move |n| sender.lock().unwrap().send(n).unwrap(), items);
+        assert!(matches!(refused, Err(SubmitError::Shutdown)));
+        gate.open();
+        pool.shutdown();
+        assert_eq!(receiver.try_iter().count(), 0, "nobody has their futures");
+
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let mut mapped = pool
+            .map_with(|n| n, 0..9, MapOptions::new().buffersize(2))
+            .unwrap();
+        assert_eq!(mapped.next().unwrap().unwrap(), 0);
+        pool.shutdown();
+        let rest: Vec<_> = mapped.collect();
+        assert!(matches!(rest[..2], [Ok(1), Ok(2)]), "{rest:?}");
+        match &rest[2..] {
+            [Err(Error::Exception(exception))] => {
+                let refused = exception.downcast_ref::<SubmitError>().unwrap();
+                assert!(matches!(refused, SubmitError::Shutdown));
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn row_21_a_chunk_is_one_task() {
+    watchdog("a map in chunks", || {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let gate = Gate::new();
+        let its_gate = gate.clone();
+        let started = Gate::new();
+        let its_started = started.clone();
+        pool.submit(move || {
+            its_started.open();
+            its_gate.wait();
+        })
+        .unwrap();
+        started.wait();
+        let mapped = pool
+            .map_with(|n| n * n, 0..10, MapOptions::new().chunksize(4))
+            .unwrap();
+        assert_eq!(pool.queue_size(), 3);
+        gate.open();
+        let squares: Vec<i32> = mapped.map(Result::unwrap).collect();
+        assert_eq!(squares, (0..10).map(|n| n * n).collect::<Vec<_>>());
+    });
+}
+
+/// Whether this process was started by [`child`] for the test of that name.
+fn is_child(name: &str) -> bool {
+    env::var("TEST_DOCS_CHILD").as_deref() == Ok(name)
+}
+
+/// Runs one test of this file in a process of its own, and returns what it printed.
+fn child(name: &str) -> String {
+    let output = Command::new(env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env("TEST_DOCS_CHILD", name)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{name}: {text}");
+    text
+}
+
+#[test]
+fn row_22_a_worker_shuts_all_pools_down() {
+    let name = "row_22_a_worker_shuts_all_pools_down";
+    if !is_child(name) {
+        watchdog("a worker that shuts all pools down", move || {
+            assert!(child(name).contains("it waited for nobody"));
+        });
+        return;
+    }
+    let gate = Gate::new();
+    let busy = ThreadPoolExecutor::new(1).unwrap();
+    let its_gate = gate.clone();
+    let left = busy.submit(move || its_gate.wait()).unwrap();
+    let pool = ThreadPoolExecutor::new(1).unwrap();
+    pool.submit(_python_exit).unwrap().result(None).unwrap();
+    println!("it waited for nobody");
+    for pool in [&busy, &pool] {
+        let refused = pool.submit(|| ()).unwrap_err();
+        assert!(matches!(refused, SubmitError::InterpreterShutdown));
+    }
+    let new = ThreadPoolExecutor::new(1).unwrap();
+    let refused = new.submit(|| ()).unwrap_err();
+    assert!(matches!(refused, SubmitError::InterpreterShutdown));
+    gate.open();
+    left.result(None).unwrap();
+}
+
+#[test]
+fn row_23_running_twice_is_an_error() {
+    let future = Future::<i32>::new();
+    assert!(future.set_running_or_notify_cancel().unwrap());
+    let error = future.set_running_or_notify_cancel().unwrap_err();
+    assert_eq!(error.to_string(), "Future in unexpected state");
+
+    watchdog("a pool's cancelled future", || {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let gate = Gate::new();
+        let its_gate = gate.clone();
+        pool.submit(move || its_gate.wait()).unwrap();
+        let future = pool.submit(|| ()).unwrap();
+        assert!(future.cancel());
+        for _ in 0..3 {
+            assert!(!future.set_running_or_notify_cancel().unwrap());
+        }
+        gate.open();
+    });
+}
+
+#[test]
+fn row_24_a_callback_is_gone_once_it_was_called() {
+    let held = Arc::new(());
+    let future = Future::new();
+    let its_held = Arc::clone(&held);
+    future.add_done_callback(move |_| drop(Arc::clone(&its_held)));
+    assert_eq!(Arc::strong_count(&held), 2);
+    future.set_result(()).unwrap();
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
+#[test]
+fn row_25_captures_are_dropped_before_the_result_is_seen() {
+    watchdog("many small calls", || {
+        let pool = ThreadPoolExecutor::new(2).unwrap();
+        for round in 0..500 {
+            let held = Arc::new(());
+            let its_held = Arc::clone(&held);
+            let future = pool
+                .try_submit(move || {
+                    let _held = &its_held;
+                    if round % 2 == 0 {
+                        Ok(())
+                    } else {
+                        Err(Exception::msg("no"))
+                    }
+                })
+                .unwrap();
+            future.exception(None).unwrap();
+            assert_eq!(
+                Arc::strong_count(&held),
+                1,
+                "while its future is still here"
+            );
+        }
+    });
+}
+
+#[test]
+fn row_26_a_worker_survives_drops_that_panic() {
+    watchdog("a pool of one after panics in `Drop`", || {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let bomb = || OnDrop(|| panic!("dropped"));
+        let gate = Gate::new();
+        let its_gate = gate.clone();
+        let _result_of_nobody = pool.submit(move || its_gate.wait()).unwrap();
+        drop(pool.submit(bomb).unwrap());
+        let capture = bomb();
+        drop(pool.submit(move || drop(capture)).unwrap());
+        drop(pool.submit(move || std::panic::panic_any(bomb())).unwrap());
+        let capture = bomb();
+        let cancelled = pool
+            .submit(move || {
+                let _capture = &capture;
+            })
+            .unwrap();
+        assert!(cancelled.cancel());
+        drop(cancelled);
+        gate.open();
+        assert_eq!(pool.submit(|| 7).unwrap().result(None).unwrap(), 7);
+        assert_eq!(pool.thread_count(), 1);
+    });
+}
+
+#[test]
+fn row_29_an_error_and_a_panic_are_both_exceptions() {
+    watchdog("two calls that fail", || {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let failed = pool.try_submit(|| "x".parse::<i32>()).unwrap();
+        let panicked = pool.submit(|| -> i32 { panic!("no {}", 42) }).unwrap();
+        let exception = failed.exception(None).unwrap().unwrap();
+        assert!(!exception.is_panic());
+        assert!(exception
+            .downcast_ref::<std::num::ParseIntError>()
+            .is_some());
+        match panicked.result(None) {
+            Err(Error::Exception(exception)) => {
+                assert!(exception.is_panic());
+                assert_eq!(exception.panic_message(), Some("no 42"));
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn row_30_errors_have_cpythons_words() {
+    let words = "A thread initializer failed, the thread pool is not usable anymore";
+    assert_eq!(
+        BrokenExecutor::from(BrokenThreadPool::default()).to_string(),
+        words
+    );
+    let refused = SubmitError::from(BrokenThreadPool::default());
+    assert!(matches!(&refused, SubmitError::Broken(_)));
+    assert_eq!(refused.to_string(), words);
+    assert_eq!(
+        SubmitError::Shutdown.to_string(),
+        "cannot schedule new futures after shutdown"
+    );
+    assert_eq!(
+        SubmitError::InterpreterShutdown.to_string(),
+        "cannot schedule new futures after interpreter shutdown"
+    );
+    let future = Future::<i32>::new();
+    assert!(matches!(future.result(Duration::ZERO), Err(Error::Timeout)));
+    assert!(future.cancel());
+    assert!(matches!(future.result(None), Err(Error::Cancelled)));
+}
+
+#[test]
+fn row_32_a_result_is_cloned_or_taken() {
+    let future = Future::new();
+    future.set_result(vec![1, 2]).unwrap();
+    let other = future.clone();
+    assert_eq!(future.result(None).unwrap(), [1, 2]);
+    assert_eq!(other.result(None).unwrap(), [1, 2]);
+    assert_eq!(other.take_result(None).unwrap(), [1, 2]);
+    assert!(matches!(future.result(None), Err(Error::Taken)));
+    assert!(matches!(future.take_result(None), Err(Error::Taken)));
+    assert_eq!(future.state(), State::Finished);
+}
+
+/// Runs every call at once, on the caller's thread.
+struct Immediate;
+
+impl Executor for Immediate {
+    fn try_submit<F, T, E>(&self, f: F) -> Result<Future<T>, SubmitError>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Into<Exception>,
+    {
+        let future = Future::new();
+        future.set_running_or_notify_cancel().unwrap();
+        match f() {
+            Ok(value) => future.set_result(value).unwrap(),
+            Err(error) => future.set_exception(error).unwrap(),
+        }
+        Ok(future)
+    }
+
+    fn shutdown_with(&self, _: ShutdownOptions) {}
+}
+
+#[test]
+fn row_39_an_executor_is_two_methods() {
+    let squares = Immediate.with(|executor| {
+        let futures = vec![executor.submit(|| 1).unwrap()];
+        assert_eq!(wait(futures, None, ALL_COMPLETED).done.len(), 1);
+        executor.map(|n| n * n, 1..=3).unwrap()
+    });
+    assert_eq!(squares.map(Result::unwrap).collect::<Vec<_>>(), [1, 4, 9]);
+}
+
+#[test]
+fn row_43_what_python_keeps_in_attributes() {
+    watchdog("a pool that was shut down", || {
+        let pool = ThreadPoolExecutor::new(3).unwrap();
+        assert_eq!(
+            (pool.max_workers(), pool.thread_count(), pool.queue_size()),
+            (3, 0, 0)
+        );
+        let gate = Gate::new();
+        let started = Arc::new(Barrier::new(4));
+        for _ in 0..3 {
+            let (gate, started) = (gate.clone(), Arc::clone(&started));
+            pool.submit(move || {
+                started.wait();
+                gate.wait();
+            })
+            .unwrap();
+        }
+        started.wait();
+        let waiting = pool.submit(|| ()).unwrap();
+        assert_eq!((pool.thread_count(), pool.queue_size()), (3, 1));
+        assert_eq!(waiting.state(), State::Pending);
+        pool.shutdown_with(ShutdownOptions::new().wait(false));
+        assert_eq!(pool.queue_size(), 1, "the sentinel is no call");
+        gate.open();
+        pool.shutdown();
+        assert_eq!((pool.thread_count(), pool.queue_size()), (3, 0));
+    });
+}
+
+fn deep(n: usize) -> usize {
+    let frame = [n; 128];
+    match n {
+        0 => 0,
+        _ => deep(n - 1) + frame[n % 128] / n,
+    }
+}
+
+#[test]
+fn row_47_a_pool_has_its_own_stack_size() {
+    watchdog("a deep recursion", || {
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(1)
+            .thread_stack_size(64 << 20)
+            .build()
+            .unwrap();
+        // More than the two megabytes that a thread has by default, in a debug build.
+        let depth = pool.submit(|| deep(10_000)).unwrap();
+        assert_eq!(depth.result(None).unwrap(), 10_000);
+    });
+}
+
+/// A value whose clone asks its future how it is.
+struct Nosy(Arc<Mutex<Option<Future<Nosy>>>>);
+
+impl Clone for Nosy {
+    fn clone(&self) -> Self {
+        let future = self.0.lock().unwrap().clone().unwrap();
+        assert!(future.done() && !future.cancel());
+        Nosy(Arc::clone(&self.0))
+    }
+}
+
+#[test]
+fn row_64_a_value_is_cloned_without_the_lock() {
+    watchdog("a clone that uses its own future", || {
+        let future = Future::new();
+        let cell = Arc::new(Mutex::new(Some(future.clone())));
+        future.set_result(Nosy(Arc::clone(&cell))).unwrap();
+        let clone = future.result(None).map(drop);
+        assert!(clone.is_ok());
+        cell.lock().unwrap().take();
+    });
+}
