@@ -1,0 +1,320 @@
+//! Keeps `docs/map.md` complete: on our side always, and on CPython's side where a Python 3.13 is at
+//! hand. And the two-window test: definitions stand in CPython's order, or the map says why not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// A definition of ours.
+struct Definition {
+    file: &'static str,
+    line: usize,
+    visibility: Visibility,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Visibility {
+    Public,
+    /// For the other files.
+    Super,
+    Private,
+}
+
+/// Our definitions by name: `wait`, `Future::cancel`, `State::Pending`. Names are unique but for
+/// `_base.rs`'s trait implementations, of which the first counts.
+type Definitions = BTreeMap<String, Definition>;
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn identifier(text: &str) -> &str {
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_'));
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// How visible what a line defines is, and the line without that.
+fn visibility(text: &str) -> (Visibility, &str) {
+    if let Some(rest) = text.strip_prefix("pub ") {
+        (Visibility::Public, rest)
+    } else if let Some(rest) = text.strip_prefix("pub(super) ") {
+        (Visibility::Super, rest)
+    } else {
+        (Visibility::Private, text)
+    }
+}
+
+/// The name that this line defines, if it does define one, and the keyword.
+fn defined(text: &str) -> Option<(&str, &str)> {
+    let keywords = [
+        "struct", "enum", "trait", "fn", "const", "static", "type", "mod",
+    ];
+    keywords.iter().find_map(|&keyword| {
+        let rest = text.strip_prefix(keyword)?.strip_prefix(' ')?;
+        Some((keyword, identifier(rest)))
+    })
+}
+
+/// The type that an `impl` is for: of `impl<T> fmt::Debug for Future<T> {`, it is `Future`.
+fn implementor(line: &str) -> &str {
+    let mut rest = &line["impl".len()..];
+    if rest.starts_with('<') {
+        let mut depth = 0;
+        let mut previous = ' ';
+        let end = rest.find(|c| {
+            match c {
+                '<' => depth += 1,
+                '>' if previous != '-' => depth -= 1,
+                _ => {}
+            }
+            previous = c;
+            depth == 0
+        });
+        rest = &rest[end.expect("balanced") + 1..];
+    }
+    let rest = rest.split(" for ").last().unwrap().trim();
+    // `&X` and `()` have no name, and need none.
+    identifier(rest)
+}
+
+/// A scanner of lines, which is enough for sources that `rustfmt` has formatted.
+fn scan(file: &'static str, definitions: &mut Definitions) {
+    // What the lines with four spaces before them belong to: its keyword, its name, its visibility.
+    let mut inside: Option<(&str, String, Visibility)> = None;
+    let text = read(&format!("src/{file}"));
+    for (number, line) in text.lines().enumerate() {
+        let mut define = |name: String, visibility| {
+            definitions.entry(name).or_insert(Definition {
+                file,
+                line: number + 1,
+                visibility,
+            });
+        };
+        if line.starts_with("impl") {
+            inside = Some(("impl", implementor(line).to_owned(), Visibility::Private));
+        } else if line.starts_with('}') {
+            inside = None;
+        } else if let Some(member) = line.strip_prefix("    ") {
+            let (keyword, owner, owners) = match &inside {
+                Some((keyword, owner, visibility)) => (*keyword, owner, *visibility),
+                None => continue,
+            };
+            if member.starts_with([' ', '/', '#', '}']) || owner.is_empty() {
+                continue;
+            }
+            let (own, rest) = visibility(member);
+            // A member of a trait or of an enum is as visible as that is.
+            match (defined(rest), keyword) {
+                (Some(("fn", name)), "trait") => define(format!("{owner}::{name}"), owners),
+                (Some(("fn", name)), _) => define(format!("{owner}::{name}"), own),
+                (None, "enum") => define(format!("{owner}::{}", identifier(rest)), owners),
+                (None, "struct") if rest.contains(": ") => {
+                    define(format!("{owner}::{}", identifier(rest)), own)
+                }
+                _ => {}
+            }
+        } else {
+            let (visibility, rest) = visibility(line);
+            if let Some((keyword, name)) = defined(rest) {
+                define(name.to_owned(), visibility);
+                inside =
+                    Some((keyword, name.to_owned(), visibility)).filter(|_| line.ends_with('{'));
+            }
+        }
+    }
+}
+
+fn ours() -> Definitions {
+    let mut definitions = Definitions::new();
+    for file in [
+        "_base.rs",
+        "thread.rs",
+        "queue.rs",
+        "threading.rs",
+        "lib.rs",
+    ] {
+        scan(file, &mut definitions);
+    }
+    definitions
+}
+
+/// The rows of the table in one section of the map, each as its cells.
+fn table(section: &str) -> Vec<Vec<String>> {
+    let map = read("docs/map.md");
+    let start = map
+        .find(&format!("## {section}"))
+        .unwrap_or_else(|| panic!("no section {section}"));
+    let text = &map[start..];
+    let end = text[2..].find("\n## ").map_or(text.len(), |end| end + 2);
+    text[..end]
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .skip(2)
+        .map(|line| {
+            let line = line.trim_start_matches("| ").trim_end_matches('|');
+            line.split(" | ")
+                .map(|cell| cell.trim().to_owned())
+                .collect()
+        })
+        .collect()
+}
+
+/// What stands between backticks.
+fn names(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+const BASE: &str = "`_base.py`";
+const THREAD: &str = "`thread.py`";
+const ONLY_OURS: &str = "What only this project has";
+const PRIVATE: &str = "What the port needs";
+
+/// Every name of ours that the map has.
+fn mapped() -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for (section, column) in [(BASE, 1), (THREAD, 1), (ONLY_OURS, 0), (PRIVATE, 0)] {
+        for row in table(section) {
+            all.extend(names(&row[column]).into_iter().map(str::to_owned));
+        }
+    }
+    all
+}
+
+#[test]
+fn everything_of_ours_is_in_the_map() {
+    let mapped = mapped();
+    let is_cpythons = |name: &str| name.rsplit("::").next().unwrap().starts_with('_');
+    let missing: Vec<_> = ours()
+        .into_iter()
+        .filter(|(name, it)| match it.visibility {
+            // `log`, `Promise` and their like are neither public nor CPython's.
+            Visibility::Super => ["queue.rs", "threading.rs"].contains(&it.file),
+            Visibility::Public => true,
+            Visibility::Private => is_cpythons(name) && it.file != "lib.rs",
+        })
+        .filter(|(name, _)| !mapped.contains(name))
+        .map(|(name, it)| format!("{name} ({}:{})", it.file, it.line))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/map.md: {missing:#?}");
+}
+
+#[test]
+fn everything_in_the_map_is_ours() {
+    let ours = ours();
+    let unknown: Vec<_> = mapped()
+        .into_iter()
+        .filter(|name| !ours.contains_key(name))
+        .collect();
+    assert!(unknown.is_empty(), "not in src: {unknown:#?}");
+}
+
+/// What this would not find, it could not miss.
+#[test]
+fn the_scanner_sees_what_there_is() {
+    let ours = ours();
+    use Visibility::{Private, Public, Super};
+    for (name, file, visibility) in [
+        ("FIRST_COMPLETED", "_base.rs", Public),
+        ("State::Pending", "_base.rs", Public),
+        ("Future::cancel", "_base.rs", Public),
+        ("Future::fmt", "_base.rs", Private),
+        ("Executor::try_map_with", "_base.rs", Public),
+        ("_result_or_cancel", "_base.rs", Private),
+        ("Global::_shutdown", "thread.rs", Private),
+        ("Promise::run", "thread.rs", Private),
+        ("ThreadPoolExecutorBuilder::build", "thread.rs", Public),
+        ("SimpleQueue::get", "queue.rs", Super),
+        ("Condition::try_acquire", "threading.rs", Private),
+    ] {
+        let it = ours.get(name).unwrap_or_else(|| panic!("{name}"));
+        assert_eq!((it.file, it.visibility), (file, visibility), "{name}");
+    }
+    assert!(ours.len() > 200, "{}", ours.len());
+}
+
+#[test]
+fn definitions_stand_in_cpythons_order() {
+    let ours = ours();
+    let mut wrong = Vec::new();
+    for (section, file) in [(BASE, "_base.rs"), (THREAD, "thread.rs")] {
+        let mut rows = Vec::new();
+        for row in table(section) {
+            assert_eq!(row.len(), 3, "{row:?}");
+            match names(&row[1]).first() {
+                Some(name) => {
+                    let it = &ours[*name];
+                    assert_eq!(it.file, file, "{name} has left its file");
+                    let excuse = row[2].strip_prefix("Out of order: ");
+                    rows.push((it.line, excuse.map_or(false, |why| why.len() > 10), row));
+                }
+                None => assert_eq!(row[1], "none", "{row:?}"),
+            }
+        }
+        for (index, (line, excused, row)) in rows.iter().enumerate() {
+            let before = rows[..index].iter().rev().find(|row| !row.1);
+            let after = rows[index + 1..].iter().find(|row| !row.1);
+            let in_order = before.map_or(true, |row| row.0 <= *line)
+                && after.map_or(true, |row| *line <= row.0);
+            if in_order == *excused {
+                wrong.push(format!("{} at {file}:{line}", row[0]));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "out of order without an excuse, or excused in order: {wrong:#?}"
+    );
+}
+
+/// Prints the definitions of both modules, each after the name of its module.
+const LIST: &str = r#"
+import ast, sys
+from concurrent.futures import _base, thread
+assert sys.version_info[:2] == (3, 13)
+
+def definitions(body, prefix, variables):
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield prefix + node.name
+            inner = prefix + node.name + "."
+            yield from definitions(node.body, inner, isinstance(node, ast.ClassDef))
+        elif variables and isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name) and target.id != "__author__":
+                    yield prefix + target.id
+
+for module in (_base, thread):
+    with open(module.__file__) as file:
+        for name in definitions(ast.parse(file.read()).body, "", True):
+            print(module.__name__.split(".")[-1], name)
+"#;
+
+#[test]
+fn everything_of_cpythons_is_in_the_map() {
+    let listed = ["python3.13", "python3", "python"]
+        .iter()
+        .find_map(|python| {
+            let output = Command::new(python).args(["-c", LIST]).output().ok()?;
+            let text = String::from_utf8(output.stdout).ok()?;
+            output.status.success().then(|| text)
+        });
+    let listed = match listed {
+        Some(listed) => listed,
+        None => {
+            println!("no Python 3.13 at hand: CPython's side of the map is not checked");
+            return;
+        }
+    };
+    for (section, module) in [(BASE, "_base "), (THREAD, "thread ")] {
+        let theirs: Vec<&str> = listed
+            .lines()
+            .filter_map(|line| line.strip_prefix(module))
+            .collect();
+        assert!(theirs.len() > 15, "{listed}");
+        let rows = table(section);
+        let mapped: Vec<&str> = rows.iter().map(|row| names(&row[0])[0]).collect();
+        assert_eq!(mapped, theirs, "the rows of {section} in docs/map.md");
+    }
+}
