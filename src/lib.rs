@@ -1,4 +1,275 @@
 //! CPython's `concurrent.futures`, ported to Rust module by module on the standard library alone.
+//!
+//! A pool of threads runs calls; a [`Future`] stands for the result of each. Calls are submitted and
+//! mapped, futures are waited for together or one by one as they finish, cancelled, and given
+//! callbacks. If you know the Python module, you know this one: names, defaults, states and messages
+//! are CPython's, and what differs is listed with its reasons in `docs/divergences.md`. There are no
+//! dependencies and there is no `unsafe`; four primitives of std carry it all: channels, mutexes,
+//! condition variables and weak references. To learn how such a pool works inside, start with
+//! `docs/reading-guide.md`.
+//!
+//! # A first program
+//!
+//! ```
+//! use concurrent_futures::{Executor, ThreadPoolExecutor};
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let pool = ThreadPoolExecutor::new(4)?;
+//!     let future = pool.submit(|| (1..=20).product::<u64>())?;
+//!     println!("20! is {}", future.result(None)?);
+//!     pool.shutdown();
+//!     Ok(())
+//! }
+//! ```
+//!
+//! [`Executor`] is the trait that has `submit`, `map` and `shutdown`, so it is imported, too.
+//! `ThreadPoolExecutor::new(None)` takes CPython's default: four threads more than there are
+//! processors, and at most 32.
+//!
+//! # Recipes
+//!
+//! ## Fan out and collect
+//!
+//! [`map`](Executor::map) yields results in the order of the items, whatever order they finish in.
+//!
+//! ```
+//! use concurrent_futures::{Executor, ThreadPoolExecutor};
+//!
+//! let words = ["never", "look", "inside"];
+//! let lengths: Vec<usize> = ThreadPoolExecutor::new(2)?
+//!     .with(|pool| pool.map(|word: &str| word.len(), words))?
+//!     .collect::<Result<_, _>>()?;
+//! assert_eq!(lengths, [5, 4, 6]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`with`](Executor::with) is Python's `with` statement: it shuts the pool down at the end, and waits.
+//!
+//! ## Results as they come
+//!
+//! [`as_completed`] yields each future when it is done. What belongs to a future is kept in a map, whose
+//! keys futures can be.
+//!
+//! ```
+//! use concurrent_futures::{as_completed, Executor, ThreadPoolExecutor};
+//! use std::collections::HashMap;
+//!
+//! let pool = ThreadPoolExecutor::new(2)?;
+//! let mut pages = HashMap::new();
+//! for page in ["index", "about"] {
+//!     pages.insert(pool.submit(move || page.len())?, page);
+//! }
+//! for future in as_completed(pages.keys().cloned(), None) {
+//!     let future = future?;
+//!     println!("{}: {} bytes", pages[&future], future.result(None)?);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## The first that succeeds
+//!
+//! ```
+//! use concurrent_futures::{as_completed, Exception, Executor, ThreadPoolExecutor};
+//!
+//! let pool = ThreadPoolExecutor::new(3)?;
+//! let ask = |mirror: u16| match mirror {
+//!     2 => Ok(format!("mirror {mirror} answers")),
+//!     _ => Err(Exception::msg(format!("mirror {mirror} is down"))),
+//! };
+//! let futures: Vec<_> = (1..=3).map(|n| pool.try_submit(move || ask(n))).collect::<Result<_, _>>()?;
+//!
+//! let answer = as_completed(futures.clone(), None).find_map(|future| future.ok()?.result(None).ok());
+//! assert_eq!(answer.as_deref(), Some("mirror 2 answers"));
+//!
+//! // Nobody needs the others. Those that run go on; those that wait never start.
+//! for future in futures {
+//!     future.cancel();
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## Time-outs
+//!
+//! A time-out ends the waiting, not the call: a thread cannot be stopped from outside. A limit for
+//! several futures together is that of [`wait`] or [`as_completed`].
+//!
+//! ```
+//! use concurrent_futures::{wait, Error, Executor, ThreadPoolExecutor, ALL_COMPLETED};
+//! use std::sync::mpsc;
+//! use std::time::Duration;
+//!
+//! let pool = ThreadPoolExecutor::new(2)?;
+//! let (sender, receiver) = mpsc::channel();
+//! let slow = pool.submit(move || receiver.recv().unwrap())?;
+//! let quick = pool.submit(|| 1)?;
+//!
+//! assert!(matches!(slow.result(Duration::from_millis(10)), Err(Error::Timeout)));
+//! quick.result(None)?;
+//! let waited = wait([slow.clone(), quick], Duration::from_millis(10), ALL_COMPLETED);
+//! assert!(waited.done.len() == 1 && waited.not_done.contains(&slow));
+//!
+//! sender.send(2)?;
+//! assert_eq!(slow.result(None)?, 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## Errors with `?`
+//!
+//! [`try_submit`](Executor::try_submit) and [`try_map`](Executor::try_map) take calls that return
+//! `Result`. Their errors, and panics, arrive in [`Error::Exception`]; `downcast_ref` finds the type
+//! again, as `except ValueError` does in Python.
+//!
+//! ```
+//! use concurrent_futures::{Error, Exception, Executor, ThreadPoolExecutor};
+//! use std::num::ParseIntError;
+//!
+//! fn sum(text: &str) -> Result<i32, Exception> {
+//!     let mut sum = 0;
+//!     for number in text.split('+') {
+//!         sum += number.trim().parse::<i32>()?;
+//!     }
+//!     Ok(sum)
+//! }
+//!
+//! let pool = ThreadPoolExecutor::new(2)?;
+//! assert_eq!(pool.try_submit(|| sum("1 + 2"))?.result(None)?, 3);
+//! match pool.try_submit(|| sum("1 + x"))?.result(None) {
+//!     Err(Error::Exception(exception)) => {
+//!         assert!(exception.downcast_ref::<ParseIntError>().is_some());
+//!     }
+//!     other => unreachable!("{:?}", other),
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## Cancelling
+//!
+//! A call that has not started can be cancelled. One that runs cannot; give it something to look at.
+//!
+//! ```
+//! use concurrent_futures::{Error, Executor, ShutdownOptions, ThreadPoolExecutor};
+//! use std::sync::mpsc;
+//!
+//! let pool = ThreadPoolExecutor::new(1)?;
+//! let (stop, stopped) = mpsc::channel();
+//! let running = pool.submit(move || {
+//!     let mut rounds = 0_u64;
+//!     while stopped.try_recv().is_err() {
+//!         rounds += 1;
+//!     }
+//!     rounds
+//! })?;
+//! let waiting = pool.submit(|| 0)?;
+//!
+//! assert!(waiting.cancel());
+//! assert!(matches!(waiting.result(None), Err(Error::Cancelled)));
+//! stop.send(())?;
+//! running.result(None)?;
+//!
+//! // All that have not started, and no more calls:
+//! pool.shutdown_with(ShutdownOptions::new().cancel_futures(true));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## Callbacks
+//!
+//! A callback runs on the thread that completes the future, or at once if it is done already. Keep it
+//! short, and let it send what it learned.
+//!
+//! ```
+//! use concurrent_futures::{Executor, ThreadPoolExecutor};
+//! use std::sync::mpsc;
+//!
+//! let pool = ThreadPoolExecutor::new(2)?;
+//! let (sender, receiver) = mpsc::channel();
+//! for n in 1..=3 {
+//!     let sender = sender.clone();
+//!     pool.submit(move || n * n)?.add_done_callback(move |future| {
+//!         let _ = sender.send(future.result(None));
+//!     });
+//! }
+//! drop(sender);
+//! let mut squares = receiver.iter().collect::<Result<Vec<_>, _>>()?;
+//! squares.sort();
+//! assert_eq!(squares, [1, 4, 9]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## Bounded memory
+//!
+//! `map` submits everything at once, and what was submitted is kept. With a
+//! [`buffersize`](MapOptions::buffersize) it reads the items as results are taken, and never has more
+//! than that many calls in flight; the items may be endless. [`chunksize`](MapOptions::chunksize) makes
+//! one call of several small items.
+//!
+//! ```
+//! use concurrent_futures::{Executor, MapOptions, ThreadPoolExecutor};
+//!
+//! let pool = ThreadPoolExecutor::new(4)?;
+//! let squares = pool.map_with(|n: u64| n * n, 0.., MapOptions::new().buffersize(8))?;
+//! let large = squares.map(Result::unwrap).find(|&square| square > 1000);
+//! assert_eq!(large, Some(1024));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! ## State for each thread
+//!
+//! An initializer runs on each thread before its first call. With a thread-local variable it gives the
+//! calls of one thread something to share: a connection, a buffer, a random generator.
+//!
+//! ```
+//! use concurrent_futures::{Executor, ThreadPoolExecutor};
+//! use std::cell::RefCell;
+//!
+//! thread_local! {
+//!     static BUFFER: RefCell<Vec<u8>> = RefCell::new(Vec::new());
+//! }
+//!
+//! let pool = ThreadPoolExecutor::builder()
+//!     .max_workers(2)
+//!     .initializer(|| BUFFER.with(|buffer| buffer.borrow_mut().reserve(4096)))
+//!     .build()?;
+//! let ready = pool.submit(|| BUFFER.with(|buffer| buffer.borrow().capacity() >= 4096))?;
+//! assert!(ready.result(None)?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Questions
+//!
+//! **Is this `async`?** No. A [`Future`] here is Python's: a handle to a call that a thread runs, waited
+//! for by blocking. It does not implement `std::future::Future`. To hand blocking work out of an event
+//! loop, let a callback tell the loop; `docs/questions.md` shows how.
+//!
+//! **Should I use this, or rayon?** For data parallelism over slices and iterators, rayon: it borrows from the
+//! stack, splits work itself, and steals it. Use this for calls that come one by one, that wait for
+//! something, or that must be cancelled, timed or reported one by one; where no packages are allowed;
+//! and to learn from.
+//!
+//! **Can a call borrow from the stack?** No: what it captures must be `'static`, since nothing keeps the
+//! caller's frame alive until the call has run. Move values in, share them with `Arc`, or use
+//! `std::thread::scope`.
+//!
+//! **What happens to a pool that I drop?** Its workers finish what is queued and end. Nothing waits for
+//! that, so a process may end first. Call [`shutdown`](Executor::shutdown), use
+//! [`with`](Executor::with), or hold the guard of [`at_exit`] in `main`.
+//!
+//! **Why does my program hang?** Most likely a call waits for another call of the same pool, and all
+//! workers do. Look at what waits for what; give the inner calls a pool of their own, or submit the
+//! second call from a done-callback of the first. A lock that is held while a result is waited for does
+//! the same.
+//!
+//! **What if a call panics?** Its future has the panic as its exception, the worker goes on, and the
+//! panic hook prints its message as usual. With `panic = "abort"` there is nothing to catch.
+//!
+//! **How fast is it?** A small call costs two allocations or fewer and, while workers are busy, no system
+//! call. The queue is one channel that all workers share, so millions of calls that do next to nothing
+//! are better put together, with [`chunksize`](MapOptions::chunksize) or by hand.
+//!
+//! **Is there a process pool?** No. Python needs one because of its global interpreter lock; here, threads
+//! compute in parallel.
+//!
+//! **Which compiler?** Rust 1.63 or newer, and no cargo is needed: `rustc --edition 2021 --crate-type rlib
+//! src/lib.rs` builds it, and `src/` can be copied into another crate as a module.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -29,3 +300,14 @@ pub use thread::{
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+// The programs in the documents are compiled and run with the doctests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../docs/questions.md")]
+    struct Questions;
+    #[doc = include_str!("../docs/reading-guide.md")]
+    struct ReadingGuide;
+    #[doc = include_str!("../docs/conditions.md")]
+    struct Conditions;
+}

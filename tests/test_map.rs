@@ -296,7 +296,12 @@ fn everything_of_cpythons_is_in_the_map() {
     let listed = ["python3.13", "python3", "python"]
         .iter()
         .find_map(|python| {
-            let output = Command::new(python).args(["-c", LIST]).output().ok()?;
+            // pyenv chooses by this variable, and all others ignore it.
+            let output = Command::new(python)
+                .args(["-c", LIST])
+                .env("PYENV_VERSION", "3.13")
+                .output()
+                .ok()?;
             let text = String::from_utf8(output.stdout).ok()?;
             output.status.success().then(|| text)
         });
