@@ -234,11 +234,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! ## Futures of different types
+//!
+//! [`AnyFuture`] is a handle without the type of the result; see there.
+//!
 //! # Questions
 //!
-//! **Is this `async`?** No. A [`Future`] here is Python's: a handle to a call that a thread runs, waited
-//! for by blocking. It does not implement `std::future::Future`. To hand blocking work out of an event
-//! loop, let a callback tell the loop; `docs/questions.md` shows how.
+//! **Is this `async`?** No, but it goes with it. A [`Future`] here is Python's: a handle to a call that a
+//! thread runs, most often waited for by blocking. It can also be awaited, in any runtime, and so keeps
+//! blocking work out of an event loop; it starts without being polled, and goes on without being held.
 //!
 //! **Should I use this, or rayon?** For data parallelism over slices and iterators, rayon: it borrows from the
 //! stack, splits work itself, and steals it. Use this for calls that come one by one, that wait for

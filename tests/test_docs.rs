@@ -2,9 +2,9 @@
 //! no other test holds.
 
 use concurrent_futures::{
-    as_completed, thread::_python_exit, wait, BrokenExecutor, BrokenThreadPool, Error, Exception,
-    Executor, Future, MapOptions, ShutdownOptions, State, SubmitError, ThreadPoolExecutor,
-    ALL_COMPLETED,
+    as_completed, thread::_python_exit, wait, AnyFuture, BrokenExecutor, BrokenThreadPool, Error,
+    Exception, Executor, Future, MapOptions, ShutdownOptions, State, SubmitError,
+    ThreadPoolExecutor, ALL_COMPLETED,
 };
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -12,9 +12,11 @@ use std::env;
 use std::error::Error as StdError;
 use std::fmt;
 use std::fs;
+use std::future::Future as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{mpsc, Arc, Barrier, Mutex};
+use std::task::{Context, Poll, Wake};
 use std::thread;
 use std::time::Duration;
 
@@ -501,6 +503,56 @@ fn row_32_a_result_is_cloned_or_taken() {
     assert_eq!(future.state(), State::Finished);
 }
 
+#[test]
+fn row_41_futures_of_different_types_are_waited_for_together() {
+    watchdog("futures of two types", || {
+        let pool = ThreadPoolExecutor::new(2).unwrap();
+        let number = pool.submit(|| 42).unwrap();
+        let text = pool.submit(|| "42".to_owned()).unwrap();
+        let futures = [AnyFuture::from(&number), AnyFuture::from(&text)];
+        let waited = wait(futures.clone(), None, ALL_COMPLETED);
+        assert_eq!(waited.done.len(), 2);
+        assert!(futures.iter().all(|future| waited.done.contains(future)));
+        assert!(AnyFuture::from(number.clone()) == futures[0]);
+        assert!(futures[0] != futures[1]);
+    });
+}
+
+/// Wakes a task by unparking the thread that polls it.
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[test]
+fn row_48_a_future_can_be_awaited() {
+    watchdog("a future that is awaited", || {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let gate = Gate::new();
+        let its_gate = gate.clone();
+        let future = pool
+            .submit(move || {
+                its_gate.wait();
+                42
+            })
+            .unwrap();
+        let mut task = Box::pin(async move { future.await });
+        let waker = Arc::new(Unpark(thread::current())).into();
+        let mut context = Context::from_waker(&waker);
+        assert!(task.as_mut().poll(&mut context).is_pending());
+        gate.open();
+        loop {
+            match task.as_mut().poll(&mut context) {
+                Poll::Ready(result) => break assert_eq!(result.unwrap(), 42),
+                Poll::Pending => thread::park(),
+            }
+        }
+    });
+}
+
 /// Runs every call at once, on the caller's thread.
 struct Immediate;
 
@@ -597,7 +649,7 @@ impl Clone for Nosy {
 }
 
 #[test]
-fn row_64_a_value_is_cloned_without_the_lock() {
+fn row_65_a_value_is_cloned_without_the_lock() {
     watchdog("a clone that uses its own future", || {
         let future = Future::new();
         let cell = Arc::new(Mutex::new(Some(future.clone())));
