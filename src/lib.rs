@@ -310,8 +310,4 @@ mod readme {}
 mod documents {
     #[doc = include_str!("../docs/questions.md")]
     struct Questions;
-    #[doc = include_str!("../docs/reading-guide.md")]
-    struct ReadingGuide;
-    #[doc = include_str!("../docs/conditions.md")]
-    struct Conditions;
 }

@@ -659,3 +659,279 @@ fn row_65_a_value_is_cloned_without_the_lock() {
         cell.lock().unwrap().take();
     });
 }
+
+// The documents themselves.
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// `README.md` and `docs/*.md`.
+fn documents() -> Vec<PathBuf> {
+    let mut documents = vec![root().join("README.md")];
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .map_or(false, |extension| extension == "md")
+        {
+            documents.push(path);
+        }
+    }
+    assert!(documents.len() > 5, "{documents:?}");
+    documents
+}
+
+/// A fenced block: what stands behind the fence, the line of the fence, and what is in it.
+struct Block {
+    language: String,
+    line: usize,
+    text: String,
+}
+
+/// The fenced blocks of a document, and the document without them.
+fn blocks(document: &str) -> (Vec<Block>, String) {
+    let (mut blocks, mut prose) = (Vec::new(), String::new());
+    let mut block: Option<Block> = None;
+    for (number, line) in document.lines().enumerate() {
+        match (line.trim_start().strip_prefix("```"), &mut block) {
+            (Some(_), Some(_)) => blocks.extend(block.take()),
+            (Some(language), None) => {
+                block = Some(Block {
+                    language: language.to_owned(),
+                    line: number + 1,
+                    text: String::new(),
+                });
+            }
+            (None, Some(block)) => block.text += &format!("{line}\n"),
+            (None, None) => prose += &format!("{line}\n"),
+        }
+    }
+    assert!(block.is_none(), "a fence is not closed");
+    (blocks, prose)
+}
+
+/// A document's prose without what stands between backticks.
+fn without_code(prose: &str) -> String {
+    let pieces = prose.lines().map(|line| {
+        let outside: Vec<_> = line.split('`').step_by(2).collect();
+        outside.join("`")
+    });
+    pieces.collect::<Vec<_>>().join("\n")
+}
+
+/// The anchors that GitHub makes of the headings.
+fn anchors(document: &str) -> HashSet<String> {
+    let (_, prose) = blocks(document);
+    let headings = prose.lines().filter(|line| line.starts_with('#'));
+    let mut anchors = HashSet::new();
+    for heading in headings {
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        let anchor: String = text
+            .chars()
+            .filter(|c| c.is_alphanumeric() || "-_ ".contains(*c))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect();
+        assert!(anchors.insert(anchor), "{heading} is there twice");
+    }
+    anchors
+}
+
+/// The targets of the links in a document.
+fn links(document: &str) -> Vec<String> {
+    let prose = without_code(&blocks(document).1);
+    prose
+        .split("](")
+        .skip(1)
+        .map(|rest| rest[..rest.find(')').expect("a link ends")].to_owned())
+        .collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut broken = Vec::new();
+    let mut count = 0;
+    for path in documents() {
+        let text = read(&path);
+        for link in links(&text) {
+            if link.contains("://") {
+                continue;
+            }
+            count += 1;
+            let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let target = match file {
+                "" => path.clone(),
+                _ => path.parent().unwrap().join(file),
+            };
+            let found =
+                target.exists() && (anchor.is_empty() || anchors(&read(&target)).contains(anchor));
+            if !found {
+                broken.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(count > 100, "only {count} links seen");
+}
+
+#[test]
+fn the_checks_of_links_and_anchors_see_what_there_is() {
+    let document = "# One `a_b`, two?\n[x](a.md#b) `[y](no)` ![z](p.svg)\n```text\n[w](no)\n```\n";
+    assert_eq!(links(document), ["a.md#b", "p.svg"]);
+    assert!(anchors(document).contains("one-a_b-two"));
+}
+
+/// The rows of divergences.md are numbered, and the tests that they name exist.
+#[test]
+fn every_divergence_names_a_test_that_there_is() {
+    let path = root().join("docs/divergences.md");
+    let text = read(&path);
+    let mut rows = 0;
+    let mut missing = Vec::new();
+    for line in text.lines() {
+        let cells: Vec<_> = line.split(" | ").collect();
+        let number = match cells[0].strip_prefix("| ").map(str::parse::<usize>) {
+            Some(Ok(number)) => number,
+            _ => continue,
+        };
+        rows += 1;
+        assert_eq!(number, rows, "rows are numbered one by one");
+        let tests = cells.last().unwrap().trim_end_matches('|').trim();
+        if tests.starts_with("none") || tests == "the compiler" {
+            continue;
+        }
+        assert!(tests.starts_with("[`"), "row {number}: {tests}");
+        for test in tests.split("[`").skip(1) {
+            let (name, rest) = test.split_once("`](").unwrap();
+            let file = root().join("docs").join(&rest[..rest.find(')').unwrap()]);
+            let wanted = match name.strip_suffix('*') {
+                Some(prefix) => format!("fn {prefix}"),
+                None => format!("fn {name}("),
+            };
+            if !fs::read_to_string(&file).map_or(false, |text| text.contains(&wanted)) {
+                missing.push(format!("row {number}: {name} in {}", file.display()));
+            }
+        }
+    }
+    assert!(rows >= 60, "{rows}");
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Every document with Rust in it is among the doctests, none of it is left out, and what stands in
+/// `docs/examples` is an example.
+#[test]
+fn all_code_in_the_documents_is_compiled() {
+    let sources = read(&root().join("src/lib.rs"));
+    for path in documents() {
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        for block in blocks(&read(&path)).0 {
+            let place = format!("{name}:{}", block.line);
+            match &*block.language {
+                "rust" => {
+                    let include = format!("include_str!(\"../{name}\")");
+                    assert!(sources.contains(&include), "{place} is no doctest");
+                }
+                "text" | "sh" | "console" | "python" | "java" | "toml" => {}
+                other => panic!("{place} is in {other:?}, which nothing checks"),
+            }
+        }
+    }
+    let manifest = read(&root().join("Cargo.toml"));
+    for entry in fs::read_dir(root().join("docs/examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .map_or(false, |extension| extension == "rs")
+        {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let listed = format!("path = \"docs/examples/{name}\"");
+            assert!(manifest.contains(&listed), "{name} is no example");
+        }
+    }
+}
+
+/// A program of a document, and what the document says that it prints.
+struct Program {
+    place: String,
+    code: String,
+    prints: Option<String>,
+}
+
+fn programs() -> Vec<Program> {
+    let mut programs: Vec<Program> = Vec::new();
+    for path in documents() {
+        let document = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut was_program = false;
+        for block in blocks(&read(&path)).0 {
+            let is_program = block.language == "rust" && block.text.contains("fn main()");
+            if is_program {
+                programs.push(Program {
+                    place: format!("{document}:{}", block.line),
+                    code: block.text,
+                    prints: None,
+                });
+            } else if was_program && block.language == "text" {
+                programs.last_mut().unwrap().prints = Some(block.text);
+            }
+            was_program = is_program;
+        }
+    }
+    programs
+}
+
+/// All programs are compiled together with the sources, and each is run in a process of its own.
+#[test]
+fn programs_print_what_the_documents_say() {
+    let programs = programs();
+    let mut source = format!(
+        "#![allow(warnings)]\n#[path = {:?}]\nmod concurrent_futures;\n",
+        root().join("src/lib.rs")
+    );
+    let mut arms = String::new();
+    for (number, program) in programs.iter().enumerate() {
+        source += &format!(
+            "mod program_{number} {{\nuse super::concurrent_futures;\n{}\n\
+             pub fn run() -> std::process::ExitCode {{ \
+             std::process::Termination::report(main()) }}\n}}\n",
+            program.code
+        );
+        arms += &format!("\"{number}\" => program_{number}::run(),\n");
+    }
+    source += &format!(
+        "fn main() -> std::process::ExitCode {{\n\
+         match &*std::env::args().nth(1).unwrap() {{\n{arms}_ => unreachable!(),\n}}\n}}\n"
+    );
+
+    let directory = env::temp_dir().join(format!("documents-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let (file, binary) = (directory.join("programs.rs"), directory.join("programs"));
+    fs::write(&file, source).unwrap();
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let compiled = Command::new(rustc)
+        .args(["--edition", "2021", "-o"])
+        .args([&binary, &file])
+        .output()
+        .unwrap();
+    let messages = String::from_utf8_lossy(&compiled.stderr);
+    assert!(compiled.status.success(), "{messages}");
+
+    let mut compared = 0;
+    for (number, program) in programs.iter().enumerate() {
+        let output = Command::new(&binary)
+            .arg(number.to_string())
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n");
+        assert!(output.status.success(), "{}: {printed}", program.place);
+        if let Some(prints) = &program.prints {
+            compared += 1;
+            assert_eq!(&printed, prints, "{}", program.place);
+        }
+    }
+    fs::remove_dir_all(&directory).unwrap();
+    assert!(compared >= 12, "only {compared} programs were compared");
+}
