@@ -310,4 +310,6 @@ mod readme {}
 mod documents {
     #[doc = include_str!("../docs/questions.md")]
     struct Questions;
+    #[doc = include_str!("../docs/conditions.md")]
+    struct Conditions;
 }
