@@ -861,6 +861,15 @@ struct Program {
     prints: Option<String>,
 }
 
+/// The code of a doctest with the lines that a page does not show.
+fn without_hiding(code: &str) -> String {
+    let lines = code.lines().map(|line| match line.trim_start() {
+        "#" => "",
+        trimmed => trimmed.strip_prefix("# ").unwrap_or(line),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 fn programs() -> Vec<Program> {
     let mut programs: Vec<Program> = Vec::new();
     for path in documents() {
@@ -871,7 +880,7 @@ fn programs() -> Vec<Program> {
             if is_program {
                 programs.push(Program {
                     place: format!("{document}:{}", block.line),
-                    code: block.text,
+                    code: without_hiding(&block.text),
                     prints: None,
                 });
             } else if was_program && block.language == "text" {

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// A definition of ours.
 struct Definition {
-    file: &'static str,
+    file: String,
     line: usize,
     visibility: Visibility,
 }
@@ -21,8 +21,8 @@ enum Visibility {
     Private,
 }
 
-/// Our definitions by name: `wait`, `Future::cancel`, `State::Pending`. Names are unique but for
-/// `_base.rs`'s trait implementations, of which the first counts.
+/// Our definitions by name: `wait`, `Future::cancel`, `State::Pending`. Of the methods of one name that
+/// a type has from several traits, one counts.
 type Definitions = BTreeMap<String, Definition>;
 
 fn read(path: &str) -> String {
@@ -80,14 +80,14 @@ fn implementor(line: &str) -> &str {
 }
 
 /// A scanner of lines, which is enough for sources that `rustfmt` has formatted.
-fn scan(file: &'static str, definitions: &mut Definitions) {
+fn scan(file: &str, definitions: &mut Definitions) {
     // What the lines with four spaces before them belong to: its keyword, its name, its visibility.
     let mut inside: Option<(&str, String, Visibility)> = None;
     let text = read(&format!("src/{file}"));
     for (number, line) in text.lines().enumerate() {
         let mut define = |name: String, visibility| {
             definitions.entry(name).or_insert(Definition {
-                file,
+                file: file.to_owned(),
                 line: number + 1,
                 visibility,
             });
@@ -128,23 +128,14 @@ fn scan(file: &'static str, definitions: &mut Definitions) {
 
 fn ours() -> Definitions {
     let mut definitions = Definitions::new();
-    for file in FILES {
-        scan(file, &mut definitions);
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap() {
+        scan(
+            entry.unwrap().file_name().to_str().unwrap(),
+            &mut definitions,
+        );
     }
-    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
-    assert_eq!(files.unwrap().count(), FILES.len(), "a file is not scanned");
     definitions
 }
-
-const FILES: [&str; 7] = [
-    "_base.rs",
-    "any.rs",
-    "awaiting.rs",
-    "thread.rs",
-    "queue.rs",
-    "threading.rs",
-    "lib.rs",
-];
 
 /// What `lib.rs` re-exports, and so is public in the end.
 fn exported() -> BTreeSet<String> {
@@ -211,7 +202,7 @@ fn everything_of_ours_is_in_the_map() {
         .into_iter()
         .filter(|(name, it)| match it.visibility {
             // `log`, `Promise` and their like are neither public nor CPython's.
-            Visibility::Super => ["queue.rs", "threading.rs"].contains(&it.file),
+            Visibility::Super => ["queue.rs", "threading.rs"].contains(&&*it.file),
             // Or in a private module, for the sake of a signature.
             Visibility::Public => exported.contains(name.split("::").next().unwrap()),
             Visibility::Private => is_cpythons(name) && it.file != "lib.rs",
@@ -251,7 +242,7 @@ fn the_scanner_sees_what_there_is() {
         ("Condition::try_acquire", "threading.rs", Private),
     ] {
         let it = ours.get(name).unwrap_or_else(|| panic!("{name}"));
-        assert_eq!((it.file, it.visibility), (file, visibility), "{name}");
+        assert_eq!((&*it.file, it.visibility), (file, visibility), "{name}");
     }
     let exported = exported();
     for name in [
