@@ -304,12 +304,3 @@ pub use thread::{
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
-
-// The programs in the documents are compiled and run with the doctests.
-#[cfg(doctest)]
-mod documents {
-    #[doc = include_str!("../docs/questions.md")]
-    struct Questions;
-    #[doc = include_str!("../docs/conditions.md")]
-    struct Conditions;
-}

@@ -326,7 +326,7 @@ fn everything_of_cpythons_is_in_the_map() {
                 .output()
                 .ok()?;
             let text = String::from_utf8(output.stdout).ok()?;
-            output.status.success().then(|| text)
+            output.status.success().then_some(text)
         });
     let listed = match listed {
         Some(listed) => listed,
