@@ -235,45 +235,8 @@ fn row_18_what_is_done_already_comes_in_the_order_given() {
 }
 
 #[test]
-fn row_19_a_map_that_is_dropped_unread_cancels_its_calls() {
-    watchdog("a pool after a map was dropped", || {
-        let pool = ThreadPoolExecutor::new(1).unwrap();
-        let gate = Gate::new();
-        let its_gate = gate.clone();
-        pool.submit(move || its_gate.wait()).unwrap();
-        let (sender, receiver) = mpsc::channel();
-        let sender = Mutex::new(sender);
-        drop(
-            pool.map(move |n| sender.lock().unwrap().send(n).unwrap(), 0..3)
-                .unwrap(),
-        );
-        gate.open();
-        pool.shutdown();
-        assert_eq!(receiver.try_iter().count(), 0);
-    });
-}
-
-#[test]
-fn row_20_a_map_that_is_refused_half_way() {
-    watchdog("a pool that was shut down by what is mapped", || {
-        let pool = ThreadPoolExecutor::new(1).unwrap();
-        let gate = Gate::new();
-        let its_gate = gate.clone();
-        pool.submit(move || its_gate.wait()).unwrap();
-        let (sender, receiver) = mpsc::channel();
-        let sender = Mutex::new(sender);
-        let its_pool = pool.clone();
-        let items = (0..3).inspect(move |&n| {
-            if n == 2 {
-                its_pool.shutdown_with(ShutdownOptions::new().wait(false));
-            }
-        });
-        let refused = pool.map(move |n| sender.lock().unwrap().send(n).unwrap(), items);
-        assert!(matches!(refused, Err(SubmitError::Shutdown)));
-        gate.open();
-        pool.shutdown();
-        assert_eq!(receiver.try_iter().count(), 0, "nobody has their futures");
-
+fn row_20_a_shutdown_loses_no_result_of_a_map() {
+    watchdog("a map over a pool that was shut down", || {
         let pool = ThreadPoolExecutor::new(1).unwrap();
         let mut mapped = pool
             .map_with(|n| n, 0..9, MapOptions::new().buffersize(2))
