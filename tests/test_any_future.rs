@@ -201,8 +201,8 @@ fn acts_on_its_future() {
         .unwrap();
     let exception = any.exception(None).unwrap().unwrap();
     assert!(exception.downcast_ref::<ParseIntError>().is_some());
-    assert!(matches!(future.result(None), Err(Error::Exception(_))));
-    let _: Future<i32> = future;
+    let result: Result<i32, Error> = future.result(None);
+    assert!(matches!(result, Err(Error::Exception(_))));
 }
 
 /// A pool's future tells those who wait for it as soon as it is cancelled, through whichever handle.

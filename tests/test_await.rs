@@ -193,8 +193,9 @@ fn taken_between_wake_up_and_poll() {
 /// One that is done needs no waker, and gives its outcome as often as it is asked.
 #[test]
 fn a_future_that_is_done_is_ready() {
+    type Complete = fn(&Future<i32>);
     type Check = fn(&Result<i32, Error>) -> bool;
-    let states: [(fn(&Future<i32>), Check); 4] = [
+    let states: [(Complete, Check); 4] = [
         (|f| f.set_result(1).unwrap(), |r| matches!(r, Ok(1))),
         (
             |f| f.set_exception(Exception::msg("no")).unwrap(),
@@ -603,19 +604,15 @@ fn a_waker_uses_the_future_that_drops_it() {
 #[test]
 fn a_waker_that_polls_the_task() {
     struct Inline {
-        task: Mutex<Option<Future<i32>>>,
-        results: mpsc::Sender<Result<i32, Error>>,
+        task: Mutex<Future<i32>>,
+        results: Mutex<mpsc::Sender<Result<i32, Error>>>,
     }
 
-    struct Woken(Mutex<Arc<Inline>>);
-
-    impl Wake for Woken {
+    impl Wake for Inline {
         fn wake(self: Arc<Self>) {
-            let inline = Arc::clone(&self.0.lock().unwrap());
-            let mut task = inline.task.lock().unwrap();
-            if let Poll::Ready(result) = poll(task.as_mut().unwrap(), &self) {
-                *task = None;
-                inline.results.send(result).unwrap();
+            let polled = poll(&mut *self.task.lock().unwrap(), &self);
+            if let Poll::Ready(result) = polled {
+                self.results.lock().unwrap().send(result).unwrap();
             }
         }
     }
@@ -625,10 +622,10 @@ fn a_waker_that_polls_the_task() {
         let future = Future::new();
         for _ in 0..10 {
             let inline = Arc::new(Inline {
-                task: Mutex::new(Some(future.clone())),
-                results: results.clone(),
+                task: Mutex::new(future.clone()),
+                results: Mutex::new(results.clone()),
             });
-            Arc::new(Woken(Mutex::new(inline))).wake();
+            inline.wake();
         }
         drop(results);
         assert!(receiver.try_recv().is_err());
