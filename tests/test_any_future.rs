@@ -232,11 +232,21 @@ fn cancels_the_call_of_a_pool() {
 #[test]
 fn waits_for_the_exception() {
     watchdog("waits_for_the_exception", || {
-        for completes_with in 0..3 {
+        // A minute is no limit here.
+        let timeouts = [None, Some(Duration::from_secs(60))];
+        for round in 0..60 {
+            let completes_with = round % 3;
             let future = Future::new();
             let any = AnyFuture::from(&future);
-            let waiting = thread::spawn(move || any.exception(None));
-            thread::yield_now();
+            let (sender, started) = mpsc::channel();
+            let waiting = thread::spawn(move || {
+                sender.send(()).unwrap();
+                any.exception(timeouts[round % 2])
+            });
+            started.recv().unwrap();
+            for _ in 0..10 {
+                thread::yield_now();
+            }
             match completes_with {
                 0 => future.set_result(1).unwrap(),
                 1 => future.set_exception(Exception::msg("no")).unwrap(),
@@ -595,6 +605,33 @@ fn nothing_is_kept_after_a_time_out() {
     let any = AnyFuture::from(&future);
     drop(wait([any.clone()], Duration::from_millis(1), ALL_COMPLETED));
     dropped(future, any);
+}
+
+/// Nor is the waiter: of many waits that gave up, the futures would keep a hundred bytes each.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_comes_back() {
+    fn resident_bytes() -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+
+    let number = create::<i32>(State::Pending, None);
+    let text = create::<String>(State::Running, None);
+    let fs = [AnyFuture::from(&number), AnyFuture::from(&text)];
+    let round = || {
+        for _ in 0..5_000 {
+            drop(wait(fs.clone(), Duration::ZERO, ALL_COMPLETED));
+            drop(as_completed(fs.clone(), None));
+        }
+    };
+    round();
+    let before = resident_bytes();
+    for _ in 0..20 {
+        round();
+    }
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 16 << 20, "200,000 waits have left {grown} bytes");
 }
 
 /// Many threads wait for the same mixed set in different orders, while others complete it. Were the

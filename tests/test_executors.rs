@@ -1,0 +1,370 @@
+//! The executors of the examples: what each of them promises beyond what every executor does.
+
+#[path = "../docs/examples/executors/bounded.rs"]
+mod bounded;
+#[path = "../docs/examples/executors/inline.rs"]
+mod inline;
+#[path = "../docs/examples/executors/thread_per_task.rs"]
+mod thread_per_task;
+
+use bounded::BoundedExecutor;
+use concurrent_futures::{
+    wait, Error, Executor, Future, MapOptions, ShutdownOptions, SubmitError, ThreadPoolExecutor,
+    ALL_COMPLETED,
+};
+use inline::InlineExecutor;
+use std::panic::{catch_unwind, resume_unwind};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+use std::time::Duration;
+use thread_per_task::ThreadPerTaskExecutor;
+
+/// Fails if `body` has not ended in time, and says what has not.
+fn watchdog(name: &str, body: impl FnOnce() + Send + 'static) {
+    let (sender, receiver) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
+        let _dropped_at_the_end = sender;
+        body();
+    });
+    if let Err(RecvTimeoutError::Timeout) = receiver.recv_timeout(Duration::from_secs(60)) {
+        panic!("{name} hung");
+    }
+    thread
+        .join()
+        .unwrap_or_else(|payload| resume_unwind(payload));
+}
+
+/// What holds of all of them, whatever threads they use.
+fn check_executor(executor: &(impl Executor + Sync)) {
+    // Results and errors.
+    assert_eq!(executor.submit(|| 6 * 7).unwrap().result(None).unwrap(), 42);
+    let failed = executor.try_submit(|| "x".parse::<i32>()).unwrap();
+    match failed.result(None) {
+        Err(Error::Exception(exception)) => assert_eq!(exception.type_name(), "ParseIntError"),
+        other => panic!("{other:?}"),
+    }
+    let panicked = executor.submit(|| -> i32 { resume_unwind(Box::new("oh no")) });
+    let exception = panicked.unwrap().exception(None).unwrap().unwrap();
+    assert_eq!(exception.panic_message(), Some("oh no"));
+
+    // What the call captured is gone before its outcome can be seen.
+    for fails in [false, true] {
+        let captured = Arc::new(());
+        let capture = Arc::clone(&captured);
+        let future = executor
+            .submit(move || {
+                let _capture = capture;
+                if fails {
+                    resume_unwind(Box::new("oh no"));
+                }
+            })
+            .unwrap();
+        assert_eq!(future.exception(None).unwrap().is_some(), fails);
+        assert_eq!(Arc::strong_count(&captured), 1);
+    }
+
+    // All that is provided by the trait.
+    let squares = executor.map(|n: u64| n * n, 0..50).unwrap();
+    assert_eq!(squares.map(Result::unwrap).sum::<u64>(), 40_425);
+    let options = MapOptions::new().buffersize(3).chunksize(2);
+    let squares = executor.map_with(|n: u64| n * n, 0.., options).unwrap();
+    assert_eq!(squares.take(50).map(Result::unwrap).sum::<u64>(), 40_425);
+
+    // From several threads.
+    thread::scope(|scope| {
+        for thread in 0..3 {
+            scope.spawn(move || {
+                for n in 0..50 {
+                    let future = executor.submit(move || thread + n).unwrap();
+                    assert_eq!(future.take_result(None).unwrap(), thread + n);
+                }
+            });
+        }
+    });
+
+    // The end.
+    let last = executor.submit(|| 1).unwrap();
+    executor.shutdown();
+    assert!(last.done());
+    executor.shutdown_with(ShutdownOptions::new().wait(false).cancel_futures(true));
+    let captured = Arc::new(());
+    let capture = Arc::clone(&captured);
+    match executor.submit(move || drop(capture)) {
+        Err(SubmitError::Shutdown) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(Arc::strong_count(&captured), 1);
+}
+
+#[test]
+fn inline() {
+    watchdog("inline", || check_executor(&InlineExecutor::new()));
+}
+
+#[test]
+fn thread_per_task() {
+    watchdog("thread_per_task", || {
+        check_executor(&ThreadPerTaskExecutor::new());
+    });
+}
+
+#[test]
+fn bounded() {
+    watchdog("bounded", || {
+        for bound in [1, 4, 100] {
+            check_executor(&BoundedExecutor::new(
+                ThreadPoolExecutor::new(2).unwrap(),
+                bound,
+            ));
+        }
+        check_executor(&BoundedExecutor::new(ThreadPerTaskExecutor::new(), 2));
+        check_executor(&BoundedExecutor::new(InlineExecutor::new(), 1));
+        let inner = BoundedExecutor::new(ThreadPoolExecutor::new(2).unwrap(), 2);
+        check_executor(&BoundedExecutor::new(&inner, 3));
+    });
+}
+
+#[test]
+fn inline_runs_before_submit_returns() {
+    let executor = InlineExecutor::new();
+    let caller = thread::current().id();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    for n in 0..3 {
+        let order_ = Arc::clone(&order);
+        let future = executor
+            .submit(move || {
+                order_.lock().unwrap().push(n);
+                thread::current().id()
+            })
+            .unwrap();
+        assert!(future.done() && !future.cancel());
+        assert_eq!(future.result(Duration::ZERO).unwrap(), caller);
+        assert_eq!(order.lock().unwrap().last(), Some(&n));
+    }
+}
+
+/// No lock is held meanwhile.
+#[test]
+fn inline_calls_use_the_executor() {
+    watchdog("inline_calls_use_the_executor", || {
+        let executor = Arc::new(InlineExecutor::new());
+        let inner = Arc::clone(&executor);
+        let future = executor
+            .submit(move || {
+                let result = inner.submit(|| 1).unwrap().result(None).unwrap();
+                inner.shutdown();
+                (result, inner.submit(|| 2).is_err())
+            })
+            .unwrap();
+        assert_eq!(future.result(None).unwrap(), (1, true));
+    });
+}
+
+/// Each waits for all the others, which no pool of fewer threads would survive.
+#[test]
+fn tasks_that_wait_for_each_other() {
+    watchdog("tasks_that_wait_for_each_other", || {
+        let executor = ThreadPerTaskExecutor::new();
+        let barrier = Arc::new(Barrier::new(40));
+        let futures: Vec<_> = (0..40)
+            .map(|_| {
+                let barrier = Arc::clone(&barrier);
+                executor.submit(move || barrier.wait().is_leader()).unwrap()
+            })
+            .collect();
+        executor.shutdown();
+        assert!(futures.iter().all(Future::done));
+    });
+}
+
+#[test]
+fn shutdown_of_a_thread_per_task_waits_if_told() {
+    watchdog("shutdown_of_a_thread_per_task_waits_if_told", || {
+        let executor = ThreadPerTaskExecutor::new();
+        let (gate, waiting) = mpsc::channel::<()>();
+        let future = executor.submit(move || waiting.recv().is_err()).unwrap();
+        executor.shutdown_with(ShutdownOptions::new().wait(false));
+        assert!(!future.done());
+        let opener = thread::spawn(move || drop(gate));
+        executor.shutdown();
+        assert!(future.done());
+        opener.join().unwrap();
+    });
+}
+
+/// A task whose result panics when it is dropped ends its thread, and still counts as ended.
+#[test]
+fn a_thread_per_task_that_panics_at_its_end() {
+    struct Panics;
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            resume_unwind(Box::new("oh no"));
+        }
+    }
+
+    watchdog("a_thread_per_task_that_panics_at_its_end", || {
+        let executor = ThreadPerTaskExecutor::new();
+        for _ in 0..20 {
+            let (gate, waiting) = mpsc::channel::<()>();
+            let future = executor.submit(move || {
+                let _ = waiting.recv();
+                Panics
+            });
+            // Now the thread has the only reference to what is going to be the result.
+            drop(future);
+            drop(gate);
+        }
+        executor.shutdown();
+    });
+}
+
+/// However many submit, never more than `bound` calls have begun to be submitted and not ended.
+#[test]
+fn no_more_than_the_bound_are_outstanding() {
+    watchdog("no_more_than_the_bound_are_outstanding", || {
+        const BOUND: usize = 3;
+        let pool = ThreadPoolExecutor::new(8).unwrap();
+        let executor = BoundedExecutor::new(&pool, BOUND);
+        let (running, most) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+                        let call = move || {
+                            let mut now = running.lock().unwrap();
+                            *now += 1;
+                            let mut most = most.lock().unwrap();
+                            *most = (*most).max(*now);
+                            drop((now, most));
+                            thread::yield_now();
+                            *running.lock().unwrap() -= 1;
+                        };
+                        executor.submit(call).unwrap();
+                        assert!(pool.queue_size() <= BOUND);
+                    }
+                });
+            }
+        });
+        executor.shutdown();
+        let most = *most.lock().unwrap();
+        assert!((1..=BOUND).contains(&most), "{most} at a time");
+    });
+}
+
+#[test]
+fn a_full_executor_refuses_or_blocks() {
+    watchdog("a_full_executor_refuses_or_blocks", || {
+        let executor = Arc::new(BoundedExecutor::new(ThreadPoolExecutor::new(1).unwrap(), 2));
+        let (gate, waiting) = mpsc::channel::<()>();
+        let running = executor.submit(move || waiting.recv().is_err()).unwrap();
+        let queued = executor
+            .submit_if_room(|| 1)
+            .unwrap()
+            .expect("room for two");
+        assert!(executor.submit_if_room(|| 2).unwrap().is_none());
+        assert!(executor.submit_if_room(|| 2).unwrap().is_none());
+
+        let blocked = Arc::clone(&executor);
+        let (sender, receiver) = mpsc::channel();
+        let submitter = thread::spawn(move || {
+            let future = blocked.submit(|| 3).unwrap();
+            sender.send(()).unwrap();
+            future.result(None).unwrap()
+        });
+        // It cannot get through before there is room; if it did, most likely within this time.
+        let early = receiver.recv_timeout(Duration::from_millis(20));
+        assert_eq!(early, Err(RecvTimeoutError::Timeout));
+        assert!(!running.done());
+        drop(gate);
+        receiver.recv().unwrap();
+        assert_eq!(submitter.join().unwrap(), 3);
+        assert_eq!(queued.result(None).unwrap(), 1);
+    });
+}
+
+/// Who has seen the outcome finds room, whatever the outcome was.
+#[test]
+fn room_is_given_back_before_the_outcome_is_seen() {
+    watchdog("room_is_given_back_before_the_outcome_is_seen", || {
+        let executor = BoundedExecutor::new(ThreadPoolExecutor::new(2).unwrap(), 1);
+        for n in 0..1000 {
+            let future = executor
+                .submit_if_room(move || {
+                    if n % 2 == 0 {
+                        resume_unwind(Box::new("oh no"));
+                    }
+                })
+                .unwrap()
+                .unwrap_or_else(|| panic!("no room for call {n}"));
+            assert_eq!(future.exception(None).unwrap().is_some(), n % 2 == 0);
+        }
+    });
+}
+
+/// A refused call gives its room back, too: it is refused again, and never said to be one too many.
+#[test]
+fn room_is_given_back_by_what_is_refused() {
+    watchdog("room_is_given_back_by_what_is_refused", || {
+        let executor = BoundedExecutor::new(ThreadPoolExecutor::new(1).unwrap(), 2);
+        executor.shutdown();
+        for _ in 0..10 {
+            assert!(matches!(executor.submit(|| 1), Err(SubmitError::Shutdown)));
+            let submitted = executor.submit_if_room(|| 1);
+            assert!(matches!(submitted, Err(SubmitError::Shutdown)));
+        }
+    });
+}
+
+/// The room of calls that are cancelled goes to those who wait for it: here, to be refused.
+#[test]
+fn shutdown_wakes_those_who_wait_for_room() {
+    watchdog("shutdown_wakes_those_who_wait_for_room", || {
+        for _ in 0..50 {
+            let executor = Arc::new(BoundedExecutor::new(ThreadPoolExecutor::new(1).unwrap(), 3));
+            let (gate, waiting) = mpsc::channel::<()>();
+            let running = executor.submit(move || waiting.recv().is_err()).unwrap();
+            while !running.running() {
+                thread::yield_now();
+            }
+            let queued = [(); 2].map(|()| executor.submit(|| ()).unwrap());
+            let blocked: Vec<_> = (0..4)
+                .map(|_| {
+                    let executor = Arc::clone(&executor);
+                    thread::spawn(move || executor.submit(|| ()))
+                })
+                .collect();
+            executor.shutdown_with(ShutdownOptions::new().wait(false).cancel_futures(true));
+            for submitter in blocked {
+                let submitted = submitter.join().unwrap();
+                assert!(matches!(submitted, Err(SubmitError::Shutdown)));
+            }
+            assert!(queued.iter().all(Future::cancelled));
+            drop(gate);
+            assert_eq!(wait([running], None, ALL_COMPLETED).done.len(), 1);
+        }
+    });
+}
+
+/// A cancelled call has its room until a worker meets it, and no longer.
+#[test]
+fn room_of_a_cancelled_call() {
+    watchdog("room_of_a_cancelled_call", || {
+        let executor = BoundedExecutor::new(ThreadPoolExecutor::new(1).unwrap(), 2);
+        let (gate, waiting) = mpsc::channel::<()>();
+        executor.submit(move || waiting.recv().is_err()).unwrap();
+        let queued = executor.submit(|| 1).unwrap();
+        assert!(queued.cancel());
+        assert!(executor.submit_if_room(|| 2).unwrap().is_none());
+        drop(gate);
+        // Blocks until the worker has come there.
+        assert_eq!(executor.submit(|| 3).unwrap().result(None).unwrap(), 3);
+    });
+}
+
+#[test]
+fn a_bound_of_zero_panics() {
+    assert!(catch_unwind(|| BoundedExecutor::new(InlineExecutor::new(), 0)).is_err());
+}
