@@ -1,4 +1,8 @@
-//! The executors of the examples: what each of them promises beyond what every executor does.
+//! The executors of the examples: the conformance cases of `executor/`, where their meaning allows, and
+//! what each of them promises beyond those.
+
+#[macro_use]
+mod executor;
 
 #[path = "../docs/examples/executors/bounded.rs"]
 mod bounded;
@@ -367,4 +371,107 @@ fn room_of_a_cancelled_call() {
 #[test]
 fn a_bound_of_zero_panics() {
     assert!(catch_unwind(|| BoundedExecutor::new(InlineExecutor::new(), 0)).is_err());
+}
+
+// ---- Conformance: the mix-ins of CPython's tests.
+
+/// A case that has calls wait for what the caller does after `submit` has no meaning here.
+mod inline_conformance {
+    use super::{executor, InlineExecutor};
+
+    struct InlineMixin;
+
+    impl executor::ExecutorMixin for InlineMixin {
+        type Executor = InlineExecutor;
+
+        const BOUNDED: bool = false;
+
+        fn executor_type(_: usize) -> Result<InlineExecutor, Box<dyn std::error::Error>> {
+            Ok(InlineExecutor::new())
+        }
+    }
+
+    instantiate! { InlineMixin, executor,
+        test_submit
+        test_submit_keyword
+        test_map
+        test_map_exception
+        test_shutdown_race_issue12456
+        test_no_stale_references
+        test_free_reference
+    }
+    instantiate! { InlineMixin, as_completed,
+        test_no_timeout
+        test_free_reference_yielded_future
+        test_correct_timeout_exception_msg
+    }
+    instantiate! { InlineMixin, wait, test_all_completed }
+    instantiate! { InlineMixin, shutdown, test_run_after_shutdown test_hang_gh94440 }
+}
+
+/// All but the cases about a number of workers, and the end of the process.
+mod thread_per_task_conformance {
+    use super::{executor, ThreadPerTaskExecutor};
+
+    struct ThreadPerTaskMixin;
+
+    impl executor::ExecutorMixin for ThreadPerTaskMixin {
+        type Executor = ThreadPerTaskExecutor;
+
+        const BOUNDED: bool = false;
+
+        fn executor_type(_: usize) -> Result<ThreadPerTaskExecutor, Box<dyn std::error::Error>> {
+            Ok(ThreadPerTaskExecutor::new())
+        }
+    }
+
+    executor_tests!(ThreadPerTaskMixin);
+    as_completed_tests!(ThreadPerTaskMixin);
+    wait_tests!(ThreadPerTaskMixin);
+    shutdown_tests!(ThreadPerTaskMixin);
+}
+
+/// With room for all calls that a case leaves waiting, of which there are fifty at most.
+mod bounded_conformance {
+    use super::{executor, BoundedExecutor, ThreadPoolExecutor};
+
+    struct BoundedMixin;
+
+    impl executor::ExecutorMixin for BoundedMixin {
+        type Executor = BoundedExecutor<ThreadPoolExecutor>;
+
+        fn executor_type(max_workers: usize) -> Result<Self::Executor, Box<dyn std::error::Error>> {
+            Ok(BoundedExecutor::new(
+                ThreadPoolExecutor::new(max_workers)?,
+                50,
+            ))
+        }
+    }
+
+    executor_tests!(BoundedMixin);
+    as_completed_tests!(BoundedMixin);
+    wait_tests!(BoundedMixin);
+    shutdown_tests!(BoundedMixin);
+}
+
+/// With room for no more calls than there are workers. The cases that submit many calls before they let
+/// one end would block.
+mod full_conformance {
+    use super::{executor, BoundedExecutor, ThreadPoolExecutor};
+
+    struct FullMixin;
+
+    impl executor::ExecutorMixin for FullMixin {
+        type Executor = BoundedExecutor<ThreadPoolExecutor>;
+
+        fn executor_type(max_workers: usize) -> Result<Self::Executor, Box<dyn std::error::Error>> {
+            let pool = ThreadPoolExecutor::new(max_workers)?;
+            Ok(BoundedExecutor::new(pool, max_workers))
+        }
+    }
+
+    executor_tests!(FullMixin);
+    as_completed_tests!(FullMixin);
+    wait_tests!(FullMixin);
+    instantiate! { FullMixin, shutdown, test_run_after_shutdown test_hang_gh94440 }
 }
