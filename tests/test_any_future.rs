@@ -4,6 +4,10 @@
 // The hash of a future is that of its identity, which nothing changes.
 #![allow(clippy::mutable_key_type)]
 
+#[path = "executor/util.rs"]
+#[allow(dead_code)]
+mod util;
+
 use concurrent_futures::{
     as_completed, wait, AnyFuture, AsCompleted, DoneAndNotDoneFutures, Error, Exception, Executor,
     Future, State, ThreadPoolExecutor, ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION,
@@ -12,26 +16,11 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::num::ParseIntError;
-use std::panic::resume_unwind;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
-
-/// Fails if `body` has not ended in time, and says what has not.
-fn watchdog(name: &str, body: impl FnOnce() + Send + 'static) {
-    let (sender, receiver) = mpsc::channel::<()>();
-    let thread = thread::spawn(move || {
-        let _dropped_at_the_end = sender;
-        body();
-    });
-    if let Err(RecvTimeoutError::Timeout) = receiver.recv_timeout(Duration::from_secs(60)) {
-        panic!("{name} hung");
-    }
-    thread
-        .join()
-        .unwrap_or_else(|payload| resume_unwind(payload));
-}
+use util::{assert_process_ok, watchdog};
 
 /// A result that cannot be cloned, compared or printed, and is not `Sync`.
 struct Opaque(#[allow(dead_code)] std::cell::Cell<u8>);
@@ -616,22 +605,25 @@ fn memory_comes_back() {
         statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
     }
 
-    let number = create::<i32>(State::Pending, None);
-    let text = create::<String>(State::Running, None);
-    let fs = [AnyFuture::from(&number), AnyFuture::from(&text)];
-    let round = || {
-        for _ in 0..5_000 {
-            drop(wait(fs.clone(), Duration::ZERO, ALL_COMPLETED));
-            drop(as_completed(fs.clone(), None));
-        }
-    };
-    round();
-    let before = resident_bytes();
-    for _ in 0..20 {
+    // In a process of its own, where no other test takes memory.
+    assert_process_ok("memory_comes_back", || {
+        let number = create::<i32>(State::Pending, None);
+        let text = create::<String>(State::Running, None);
+        let fs = [AnyFuture::from(&number), AnyFuture::from(&text)];
+        let round = || {
+            for _ in 0..5_000 {
+                drop(wait(fs.clone(), Duration::ZERO, ALL_COMPLETED));
+                drop(as_completed(fs.clone(), None));
+            }
+        };
         round();
-    }
-    let grown = resident_bytes().saturating_sub(before);
-    assert!(grown < 16 << 20, "200,000 waits have left {grown} bytes");
+        let before = resident_bytes();
+        for _ in 0..20 {
+            round();
+        }
+        let grown = resident_bytes().saturating_sub(before);
+        assert!(grown < 16 << 20, "200,000 waits have left {grown} bytes");
+    });
 }
 
 /// Many threads wait for the same mixed set in different orders, while others complete it. Were the

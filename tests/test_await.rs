@@ -6,6 +6,9 @@
 
 #[path = "../docs/examples/runtime/mod.rs"]
 mod runtime;
+#[path = "executor/util.rs"]
+#[allow(dead_code)]
+mod util;
 
 use concurrent_futures::{
     as_completed, set_logger, wait, AnyFuture, Error, Exception, Executor, Future, State,
@@ -16,26 +19,12 @@ use std::collections::HashSet;
 use std::future;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::pin::Pin;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::sync::{Arc, Barrier, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
-
-/// Fails if `body` has not ended in time, and says what has not.
-fn watchdog(name: &str, body: impl FnOnce() + Send + 'static) {
-    let (sender, receiver) = mpsc::channel::<()>();
-    let thread = thread::spawn(move || {
-        let _dropped_at_the_end = sender;
-        body();
-    });
-    if let Err(RecvTimeoutError::Timeout) = receiver.recv_timeout(Duration::from_secs(60)) {
-        panic!("{name} hung");
-    }
-    thread
-        .join()
-        .unwrap_or_else(|payload| resume_unwind(payload));
-}
+use util::{assert_process_ok, watchdog};
 
 /// Counts how often it is woken; the references to it tell where the waker is kept.
 #[derive(Default)]
@@ -495,24 +484,27 @@ fn memory_comes_back() {
         statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
     }
 
-    let future: Future<i32> = Future::new();
-    let counter = Counter::new();
-    let round = || {
-        for _ in 0..100 {
-            let mut tasks = vec![future.clone(); 100];
-            for task in &mut tasks {
-                assert!(poll(task, &counter).is_pending());
+    // In a process of its own, where no other test takes memory.
+    assert_process_ok("memory_comes_back", || {
+        let future: Future<i32> = Future::new();
+        let counter = Counter::new();
+        let round = || {
+            for _ in 0..100 {
+                let mut tasks = vec![future.clone(); 100];
+                for task in &mut tasks {
+                    assert!(poll(task, &counter).is_pending());
+                }
             }
-        }
-    };
-    round();
-    let before = resident_bytes();
-    for _ in 0..40 {
+        };
         round();
-    }
-    let grown = resident_bytes().saturating_sub(before);
-    assert!(grown < 20 << 20, "400,000 tasks have left {grown} bytes");
-    assert_eq!(Arc::strong_count(&counter), 1);
+        let before = resident_bytes();
+        for _ in 0..40 {
+            round();
+        }
+        let grown = resident_bytes().saturating_sub(before);
+        assert!(grown < 20 << 20, "400,000 tasks have left {grown} bytes");
+        assert_eq!(Arc::strong_count(&counter), 1);
+    });
 }
 
 #[test]
@@ -806,18 +798,23 @@ fn raced_wake_ups() {
                         }
                         barrier.wait();
                         let result = block_on(task);
-                        assert_eq!(Arc::strong_count(&counter), 1);
-                        match result {
+                        let seen = match result {
                             Ok(1) => 0,
                             Err(Error::Exception(_)) => 1,
                             Err(Error::Cancelled) => 2,
                             other => panic!("{other:?}"),
-                        }
+                        };
+                        (seen, counter)
                     })
                 })
                 .collect();
             let won: Vec<bool> = completing.into_iter().map(|t| t.join().unwrap()).collect();
-            let seen: HashSet<usize> = awaiting.into_iter().map(|t| t.join().unwrap()).collect();
+            let (seen, counters): (HashSet<usize>, Vec<_>) =
+                awaiting.into_iter().map(|t| t.join().unwrap()).unzip();
+            // Now that nobody is about to wake anybody.
+            assert!(counters
+                .iter()
+                .all(|counter| Arc::strong_count(counter) == 1));
             assert_eq!(won.iter().filter(|won| **won).count(), 1, "{won:?}");
             assert_eq!(seen.len(), 1, "{seen:?}");
             assert!(seen.iter().all(|&n| won[n]), "{won:?} but {seen:?}");

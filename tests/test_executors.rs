@@ -16,6 +16,7 @@ use concurrent_futures::{
     wait, Error, Executor, Future, MapOptions, ShutdownOptions, SubmitError, ThreadPoolExecutor,
     ALL_COMPLETED,
 };
+use executor::util::watchdog;
 use inline::InlineExecutor;
 use std::panic::{catch_unwind, resume_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -23,21 +24,6 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 use thread_per_task::ThreadPerTaskExecutor;
-
-/// Fails if `body` has not ended in time, and says what has not.
-fn watchdog(name: &str, body: impl FnOnce() + Send + 'static) {
-    let (sender, receiver) = mpsc::channel::<()>();
-    let thread = thread::spawn(move || {
-        let _dropped_at_the_end = sender;
-        body();
-    });
-    if let Err(RecvTimeoutError::Timeout) = receiver.recv_timeout(Duration::from_secs(60)) {
-        panic!("{name} hung");
-    }
-    thread
-        .join()
-        .unwrap_or_else(|payload| resume_unwind(payload));
-}
 
 /// What holds of all of them, whatever threads they use.
 fn check_executor(executor: &(impl Executor + Sync)) {
