@@ -305,6 +305,10 @@ enum Raised {
     },
 }
 
+// An exception is only looked at, but for a payload, which is only taken.
+impl UnwindSafe for Raised {}
+impl RefUnwindSafe for Raised {}
+
 impl Exception {
     /// An exception that is this error.
     pub fn new<E: StdError + Send + Sync + 'static>(error: E) -> Self {

@@ -6,6 +6,7 @@ use super::_base::{
 };
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ use std::time::Duration;
 pub struct AnyFuture(Arc<dyn Untyped>);
 
 /// What a future can do whatever its type.
-trait Untyped: Send + Sync {
+trait Untyped: Send + Sync + UnwindSafe + RefUnwindSafe {
     fn id(&self) -> usize;
     fn cancel(&self) -> bool;
     fn state(&self) -> State;
@@ -91,7 +92,7 @@ impl<T: Send + 'static> From<&Future<T>> for AnyFuture {
 
 impl<T: Send + 'static> From<Future<T>> for AnyFuture {
     fn from(future: Future<T>) -> Self {
-        AnyFuture(Arc::new(future))
+        AnyFuture::from(&future)
     }
 }
 

@@ -62,10 +62,13 @@ impl Task {
 ///
 /// The output is that of [`Future::result`], a clone of the value; hence the bound. Any number of
 /// tasks may await the same future, each through a handle of its own. A task that is dropped leaves
-/// nothing behind, and does not cancel the call.
+/// nothing behind, and does not cancel the call. Polling does not block, but for as long as another
+/// thread takes to clone the value.
 ///
 /// A future that nobody awaits pays nothing for it. The task is woken by the thread that completes
-/// the future, in the order in which done-callbacks are called.
+/// the future, in the order in which done-callbacks are called; and a worker that calls a waker is as
+/// busy as one that calls a callback. So a task that submits its next call as soon as it is woken may
+/// find the worker not idle yet, and have the pool start another, within `max_workers`.
 ///
 /// ```
 /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -81,29 +84,36 @@ impl<T: Clone> future::Future for Future<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let waker = context.waker();
-        match &self.task {
-            // Completed since: then the waker may have come too late, and is not needed.
-            Some(task) => task.set_waker(waker),
-            None => {
-                let task = Arc::new(Task {
-                    waker: Mutex::new(Some(waker.clone())),
-                });
-                let wake = Box::new(Wake(Arc::clone(&task)));
-                let mut shared = self.acquire();
-                if !shared.is_done() {
-                    shared.done_callbacks.push(wake);
-                    drop(shared);
-                    self.task = Some(task);
-                    return Poll::Pending;
-                }
-            }
-        }
         if !self.done() {
-            return Poll::Pending;
+            let waker = context.waker();
+            match &self.task {
+                Some(task) => task.set_waker(waker),
+                None => self.task = self.leave_waker(waker.clone()),
+            }
+            // It may have got done in between, and called the waker that was set before.
+            if !self.done() {
+                return Poll::Pending;
+            }
         }
         self.task = None;
         Poll::Ready(self.result(Duration::ZERO))
+    }
+}
+
+impl<T> Future<T> {
+    /// Leaves a callback that wakes, unless the future is done.
+    fn leave_waker(&self, waker: Waker) -> Option<Arc<Task>> {
+        let task = Arc::new(Task {
+            waker: Mutex::new(Some(waker)),
+        });
+        let wake = Box::new(Wake(Arc::clone(&task)));
+        let mut shared = self.acquire();
+        if shared.is_done() {
+            return None;
+        }
+        shared.done_callbacks.push(wake);
+        drop(shared);
+        Some(task)
     }
 }
 
@@ -111,9 +121,11 @@ impl<T: Clone> future::Future for Future<T> {
 impl<T> Drop for Future<T> {
     fn drop(&mut self) {
         if let Some(task) = self.task.take() {
-            self.acquire()
-                .done_callbacks
-                .retain(|callback| !callback.wakes(&task));
+            let mut shared = self.acquire();
+            let callbacks = &mut shared.done_callbacks;
+            if let Some(position) = callbacks.iter().position(|callback| callback.wakes(&task)) {
+                callbacks.remove(position);
+            }
         }
     }
 }

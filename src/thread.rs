@@ -10,7 +10,7 @@ use super::threading::{lock, Thread};
 use std::error::Error as StdError;
 use std::fmt;
 use std::mem;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
@@ -346,6 +346,10 @@ struct Pool {
     initializer: Option<Arc<Initializer>>,
     shutdown_lock: Mutex<PoolState>,
 }
+
+// No code of the user's runs under its lock, so a panic does not leave it half-changed.
+impl UnwindSafe for Pool {}
+impl RefUnwindSafe for Pool {}
 
 /// What CPython changes only with `_shutdown_lock` held.
 struct PoolState {
