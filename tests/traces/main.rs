@@ -11,6 +11,7 @@ mod values;
 use concurrent_futures::set_logger;
 use replay::{lock, Context, Events};
 use rows::Uses;
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
@@ -41,6 +42,18 @@ struct Replayed {
     uses: Uses,
     mismatch: Option<Mismatch>,
     hung: bool,
+}
+
+impl Replayed {
+    /// What has differed before is the cause, more likely than the trouble.
+    fn trouble(&mut self, ours: String) {
+        let line = self.line;
+        self.mismatch.get_or_insert(Mismatch {
+            line,
+            theirs: "as recorded".to_owned(),
+            ours,
+        });
+    }
 }
 
 struct Mismatch {
@@ -76,48 +89,56 @@ fn prepare() -> MutexGuard<'static, ()> {
     guard
 }
 
-/// Replays one scenario on a thread of its own.
-fn replay(scenario: Arc<Scenario>) -> Replayed {
+/// Replays scenarios on a thread of its own, one after the other, up to one that hangs.
+fn replay(scenarios: &[Arc<Scenario>]) -> Vec<Replayed> {
     let progress = Arc::new(Mutex::new(Replayed::default()));
     let (sender, receiver) = mpsc::channel();
     {
-        let (scenario, progress) = (Arc::clone(&scenario), Arc::clone(&progress));
+        let (scenarios, progress) = (scenarios.to_vec(), Arc::clone(&progress));
         thread::spawn(move || {
-            let outcome =
-                panic::catch_unwind(AssertUnwindSafe(|| match scenario.type_name.as_str() {
-                    "i32" => replay_typed::<i32>(&scenario, &progress),
-                    "i64" => replay_typed::<i64>(&scenario, &progress),
-                    "String" => replay_typed::<String>(&scenario, &progress),
-                    "()" => replay_typed::<()>(&scenario, &progress),
-                    "bool" => replay_typed::<bool>(&scenario, &progress),
-                    "f64" => replay_typed::<f64>(&scenario, &progress),
-                    "Vec<i32>" => replay_typed::<Vec<i32>>(&scenario, &progress),
-                    other => panic!("no type is named {other}"),
-                }));
-            // Nobody listens any more if the scenario has taken too long.
-            let _ = sender.send(outcome);
+            for scenario in scenarios {
+                *lock(&progress) = Replayed::default();
+                let outcome =
+                    panic::catch_unwind(AssertUnwindSafe(|| replay_one(&scenario, &progress)));
+                let mut replayed = std::mem::take(&mut *lock(&progress));
+                if let Err(payload) = outcome {
+                    let text = payload.downcast_ref::<String>().map(String::as_str);
+                    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+                    replayed.trouble(format!("a panic: {}", text.unwrap_or("without a text")));
+                }
+                if sender.send(replayed).is_err() {
+                    // Nobody listens any more, since this scenario has taken too long.
+                    break;
+                }
+            }
         });
     }
-    let trouble = match receiver.recv_timeout(HANG_LIMIT) {
-        Ok(Ok(())) => None,
-        Ok(Err(payload)) => {
-            let text = payload.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-            Some(format!("a panic: {}", text.unwrap_or("without a text")))
+    let mut all = Vec::new();
+    for _ in scenarios {
+        all.push(receiver.recv_timeout(HANG_LIMIT).unwrap_or_else(|_| {
+            let mut replayed = std::mem::take(&mut *lock(&progress));
+            replayed.hung = true;
+            replayed.trouble("HANG".to_owned());
+            replayed
+        }));
+        if all.last().map_or(false, |replayed| replayed.hung) {
+            break;
         }
-        Err(_) => Some("HANG".to_owned()),
-    };
-    let mut replayed = std::mem::take(&mut *lock(&progress));
-    if let Some(ours) = trouble {
-        replayed.hung = ours == "HANG";
-        // What has differed before is the cause more likely than the trouble.
-        replayed.mismatch.get_or_insert(Mismatch {
-            line: replayed.line,
-            theirs: "as recorded".to_owned(),
-            ours,
-        });
     }
-    replayed
+    all
+}
+
+fn replay_one(scenario: &Scenario, progress: &Mutex<Replayed>) {
+    match scenario.type_name.as_str() {
+        "i32" => replay_typed::<i32>(scenario, progress),
+        "i64" => replay_typed::<i64>(scenario, progress),
+        "String" => replay_typed::<String>(scenario, progress),
+        "()" => replay_typed::<()>(scenario, progress),
+        "bool" => replay_typed::<bool>(scenario, progress),
+        "f64" => replay_typed::<f64>(scenario, progress),
+        "Vec<i32>" => replay_typed::<Vec<i32>>(scenario, progress),
+        other => panic!("no type is named {other}"),
+    }
 }
 
 fn replay_typed<T: Value>(scenario: &Scenario, progress: &Mutex<Replayed>) {
@@ -255,16 +276,17 @@ fn replay_all(recording: Recording) -> (String, Result<(), String>) {
     let mut uses = Uses::default();
     let mut report = String::new();
     let mut mismatches = 0;
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     let count = recording.scenarios.len();
-    for scenario in recording.scenarios {
-        let scenario = Arc::new(scenario);
-        let replayed = replay(Arc::clone(&scenario));
+    let scenarios: Vec<_> = recording.scenarios.into_iter().map(Arc::new).collect();
+    for (scenario, replayed) in scenarios.iter().zip(replay(&scenarios)) {
         lines += replayed.lines;
         uses.add(&replayed.uses);
         if let Some(mismatch) = replayed.mismatch {
             mismatches += 1;
+            *kinds.entry(scenario.kind.clone()).or_insert(0) += 1;
             if mismatches <= MISMATCHES_SHOWN {
-                describe(&mut report, &scenario, &mismatch);
+                describe(&mut report, scenario, &mismatch);
             }
             if replayed.hung {
                 report.push_str("what hangs may disturb the rest, which was not replayed\n");
@@ -282,7 +304,7 @@ fn replay_all(recording: Recording) -> (String, Result<(), String>) {
     if mismatches == 0 {
         return (summary, Ok(()));
     }
-    let _ = writeln!(report, "{mismatches} scenarios differ");
+    let _ = writeln!(report, "{mismatches} scenarios differ, by kind: {kinds:?}");
     (summary, Err(report))
 }
 
@@ -327,34 +349,39 @@ fn every_line_counts() {
     let _guard = prepare();
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(KEPT)).unwrap();
     let recording = Recording::parse(&text).unwrap();
-    let mut changed = 0;
+    let mut wrong = Vec::new();
     for scenario in recording.scenarios.into_iter().step_by(61) {
         // After a hang, what is expected does not come from the recording.
         let hung = |step: &trace::Step| step.outcome == Outcome::Hung;
         if scenario.steps.iter().any(hung) || scenario.kind == "churn" {
             continue;
         }
-        for index in 1..scenario.lines.len() {
-            let line = &scenario.lines[index];
-            if !line.starts_with(' ') && !line.starts_with("= ") {
-                continue;
+        for (index, line) in scenario.lines.iter().enumerate().skip(1) {
+            if line.starts_with(' ') || line.starts_with("= ") {
+                let mut lines = scenario.lines.clone();
+                lines[index] = format!("{line} indeed");
+                let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+                wrong.push((index, Arc::new(Scenario::parse(&lines, 1).unwrap())));
             }
-            let mut lines = scenario.lines.clone();
-            lines[index] = format!("{line} indeed");
-            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-            let wrong = Scenario::parse(&lines, 1).unwrap();
-            let replayed = replay(Arc::new(wrong));
-            assert!(
-                replayed
-                    .mismatch
-                    .map_or(false, |mismatch| mismatch.line == index),
-                "`{line} indeed` of scenario {} was passed over",
-                scenario.number
-            );
-            changed += 1;
         }
     }
-    assert!(changed > 100, "only {changed} lines were changed");
+    assert!(wrong.len() > 100, "only {} lines were changed", wrong.len());
+    let scenarios: Vec<_> = wrong
+        .iter()
+        .map(|(_, scenario)| Arc::clone(scenario))
+        .collect();
+    let replayed = replay(&scenarios);
+    assert_eq!(replayed.len(), wrong.len(), "the last one hung");
+    for ((index, scenario), replayed) in wrong.iter().zip(replayed) {
+        assert!(
+            replayed
+                .mismatch
+                .map_or(false, |mismatch| mismatch.line == *index),
+            "`{}` of scenario {} was passed over",
+            scenario.lines[*index],
+            scenario.number
+        );
+    }
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Drop for Worker {
 }
 
 thread_local! {
-    static WORKER: RefCell<Option<Worker>> = RefCell::new(None);
+    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
 impl<T: Value> Context<T> {

@@ -251,7 +251,7 @@ pub fn instead_of_hang(
         }
         _ => return None,
     };
-    right.then(|| row)
+    right.then_some(row)
 }
 
 /// What the task of that name returns.

@@ -151,16 +151,14 @@ impl Action {
         let mut words = Vec::new();
         loop {
             *rest = rest.trim_start_matches(' ');
-            if rest.is_empty() || rest.starts_with(|c| c == ';' || c == '}') {
+            if rest.is_empty() || rest.starts_with([';', '}']) {
                 break;
             }
             if let Some(inner) = rest.strip_prefix('{') {
                 *rest = inner;
                 words.push(Word::Block(Action::parse_block(rest)?));
             } else {
-                let end = rest
-                    .find(|c| c == ' ' || c == ';' || c == '}')
-                    .unwrap_or(rest.len());
+                let end = rest.find([' ', ';', '}']).unwrap_or(rest.len());
                 words.push(Word::Text(rest[..end].to_owned()));
                 *rest = &rest[end..];
             }
