@@ -39,7 +39,7 @@ impl fmt::Display for Row {
             }
             Row::CompletedFromOutside => "4: a worker survives a future completed by others",
             Row::JoinItself => "5: a worker may shut its own pool down with wait",
-            Row::Nesting => "callbacks nested deeper than 16 levels come after the outer ones",
+            Row::Nesting => "15: callbacks nested deeper than 16 levels come after the outer ones",
         })
     }
 }
