@@ -12,7 +12,7 @@ use std::sync::{mpsc, Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 use support::{child, is_child, logged, threads_named, until, watchdog, Count, Gate, OnDrop};
-use support::{size, OpenAtEnd, Random};
+use support::{rounds, OpenAtEnd, Random};
 
 /// A pool of `n` workers, each of them busy until the gate opens.
 fn busy_pool(n: usize) -> (ThreadPoolExecutor, Gate) {
@@ -431,7 +431,7 @@ fn row_06_with_a_living_worker_the_call_waits_its_turn() {
 fn row_07_fewer_calls_than_workers_all_run_at_once() {
     watchdog("calls that meet at a barrier", |steps| {
         let mut random = Random::new(7);
-        for round in 0..400 {
+        for round in rounds(400, 400) {
             let workers = 1 + random.below(4);
             let pool = ThreadPoolExecutor::new(workers).unwrap();
             for meeting in 0..8 {
@@ -472,7 +472,7 @@ fn row_07_a_call_is_run_that_comes_as_the_worker_goes_idle() {
         let mut random = Random::new(77);
         for workers in [1, 2] {
             let pool = ThreadPoolExecutor::new(workers).unwrap();
-            for n in 0..size(10_000, 100_000) {
+            for n in rounds(10_000, 100_000) {
                 if n % 100 == 0 {
                     steps.at(format!("around call {n} on {workers} workers"));
                 }
@@ -499,7 +499,7 @@ fn row_07_a_call_is_run_that_comes_as_the_worker_goes_idle() {
 #[test]
 fn row_07_an_idle_worker_is_used_before_a_thread_is_started() {
     watchdog("one call after another", |steps| {
-        for round in 0..40 {
+        for round in rounds(40, 40) {
             let pool = ThreadPoolExecutor::new(8).unwrap();
             for n in 0..200 {
                 steps.at(format!("round {round}, call {n}"));

@@ -10,7 +10,9 @@ use concurrent_futures::{
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
-use support::{child, is_child, logged, process_status, size, threads_named, until, watchdog};
+use support::{
+    child, is_child, logged, process_status, rounds, size, threads_named, until, watchdog,
+};
 use support::{Count, Gate, OnDrop, Random, Steps};
 
 // Full use of the pool.
@@ -27,7 +29,7 @@ fn full_use(workers: usize, steps: &Steps) {
         0 => Some("x".repeat(round % 50)),
         _ => None,
     };
-    for round in 0..size(1500, 12_000) {
+    for round in rounds(1500, 12_000) {
         let mut earlier = Vec::new();
         for _ in 0..random.below(workers + 2) {
             let panics = random.once_in(50);
@@ -109,7 +111,7 @@ fn full_use_of_six_to_eight_workers() {
 fn full_use_as_threads_are_started() {
     watchdog("meetings in new pools", |steps| {
         let mut random = Random::new(99);
-        for round in 0..size(1500, 10_000) {
+        for round in rounds(1500, 10_000) {
             let workers = 1 + random.below(8);
             let pool = ThreadPoolExecutor::new(workers).unwrap();
             for meeting in 0..2 {
@@ -355,7 +357,7 @@ fn racing_ends(seed: u64, initializers_fail: bool, steps: &Steps) -> usize {
 fn racing_ends_add_up() {
     watchdog("threads that submit, cancel, shut down and drop", |steps| {
         let mut total = 0;
-        for seed in 0..size(400, 3000) as u64 {
+        for seed in rounds(400, 3000).map(|n| n as u64) {
             total += racing_ends(seed, false, steps);
         }
         assert!(total > 0);
@@ -367,7 +369,7 @@ fn racing_ends_add_up() {
 fn racing_ends_with_initializers_that_fail_add_up() {
     watchdog("the same, and initializers fail", |steps| {
         logged("");
-        for seed in 0..size(400, 3000) as u64 {
+        for seed in rounds(400, 3000).map(|n| n as u64) {
             racing_ends(seed + 1_000_000, true, steps);
         }
     });
@@ -376,7 +378,7 @@ fn racing_ends_with_initializers_that_fail_add_up() {
 #[test]
 fn racing_shutdowns_all_wait_for_every_worker() {
     watchdog("eight threads that shut down and wait", |steps| {
-        for round in 0..size(150, 1000) {
+        for round in rounds(150, 1000) {
             let pool = ThreadPoolExecutor::new(3).unwrap();
             let done = Count::new();
             let cancels = round % 3 == 0;
@@ -460,7 +462,7 @@ fn a_failing_initializer_leaves_the_others_their_sentinel() {
 #[test]
 fn a_crowd_that_waits_misses_nothing() {
     watchdog("two hundred threads that wait", |steps| {
-        for round in 0..size(3, 10) as u64 {
+        for round in rounds(3, 10).map(|n| n as u64) {
             let pool = ThreadPoolExecutor::new(4).unwrap();
             let gate = Gate::new();
             let futures: Vec<_> = (0..60)
@@ -577,7 +579,7 @@ fn a_timed_out_result_races_the_value() {
     watchdog("results whose time-out races them", |steps| {
         let pool = ThreadPoolExecutor::new(1).unwrap();
         let mut random = Random::new(5);
-        for round in 0..size(3000, 20_000) {
+        for round in rounds(3000, 20_000) {
             steps.at(format!("round {round}"));
             let mut its_random = Random::new(random.next());
             let future = pool
@@ -600,7 +602,7 @@ fn a_timed_out_result_races_the_value() {
 #[test]
 fn one_of_many_takes_the_result() {
     watchdog("threads that take the same result", |steps| {
-        for round in 0..size(200, 2000) {
+        for round in rounds(200, 2000) {
             let future = Future::new();
             let start = Barrier::new(9);
             let taken = Count::new();

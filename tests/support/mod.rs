@@ -28,6 +28,15 @@ pub fn size(small: usize, full: usize) -> usize {
     }
 }
 
+/// The numbers below [`size`], but in a debug build no more of them than fit into a few seconds: on a
+/// busy machine, where each meeting of threads waits for time slices, fewer rounds are enough.
+pub fn rounds(small: usize, full: usize) -> impl Iterator<Item = usize> {
+    let started = Instant::now();
+    let bounded = size(0, 1) == 0;
+    (0..size(small, full))
+        .take_while(move |_| !bounded || started.elapsed() < Duration::from_secs(4))
+}
+
 /// What a body under a [`watchdog`] is at, for the message that says what hung.
 #[derive(Clone, Default)]
 pub struct Steps(Arc<Mutex<String>>);
