@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Enough for a race that is not rare.
 const ROUNDS: usize = 300;
 /// On a slow or busy machine fewer will do, but some there must be.
-const LEAST_ROUNDS: usize = 10;
+const LEAST_ROUNDS: usize = 3;
 const ENOUGH: Duration = Duration::from_millis(100);
 /// For one round, which takes well under a millisecond.
 const PATIENCE: Duration = Duration::from_secs(60);
