@@ -110,7 +110,7 @@ fn a_sleeping_worker_is_reused() {
 fn a_worker_seen_to_be_free_by_as_completed_is_reused() {
     explore(|| {
         let pool = pool(2);
-        for n in 0..2 {
+        for n in 0..5 {
             let future = pool.submit(move || n).unwrap();
             // Unlike `result`, this does not wait for the future's lock.
             assert!(as_completed(vec![future], None).next().is_some());
