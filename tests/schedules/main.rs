@@ -12,9 +12,12 @@ mod explore;
 
 use concurrent_futures::*;
 use explore::explore;
+use std::future::Future as _;
 use std::hint;
+use std::pin::Pin;
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -1102,19 +1105,23 @@ fn futures_complete_while_they_are_yielded() {
 // ---- Maps
 
 #[test]
-fn a_dropped_map_cancels_what_has_not_started() {
+fn map_dropped_half_way_cancels_what_has_not_started() {
     explore(|| {
         let pool = pool(1);
-        let (_, gate) = blocker(&pool);
-        let calls = Arc::new(Mutex::new(0));
-        let counter = calls.clone();
-        let results = pool
-            .map(move |_| *counter.lock().unwrap() += 1, 0..2)
-            .unwrap();
+        let (gate, closed) = mpsc::channel::<()>();
+        let last_ran = Arc::new(Mutex::new(false));
+        let (closed, ran) = (Mutex::new(closed), last_ran.clone());
+        let call = move |n| match n {
+            0 => {}
+            1 => drop(closed.lock().unwrap().recv()),
+            _ => *ran.lock().unwrap() = true,
+        };
+        let mut results = pool.map(call, 0..3).unwrap();
+        results.next().unwrap().unwrap();
         drop(results);
         drop(gate);
         pool.shutdown();
-        assert_eq!(*calls.lock().unwrap(), 0);
+        assert!(!*last_ran.lock().unwrap());
     });
 }
 
@@ -1156,5 +1163,79 @@ fn map_races_shutdown() {
             }
         }
         shutting.join().unwrap();
+    });
+}
+
+// ---- Awaiting
+
+/// Sleeps until it is woken as a `Waker`.
+#[derive(Default)]
+struct Signal {
+    woken: Mutex<bool>,
+    condvar: Condvar,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        *self.woken.lock().unwrap() = true;
+        self.condvar.notify_one();
+    }
+}
+
+impl Signal {
+    fn wait(&self) {
+        let mut woken = self.woken.lock().unwrap();
+        while !*woken {
+            woken = self.condvar.wait(woken).unwrap();
+        }
+    }
+}
+
+/// Polls with a new waker each time, as a task does that moves between executors, and trusts only
+/// the last of them.
+fn block_on(mut future: Future<i32>, polls: usize) -> Result<i32, Error> {
+    loop {
+        let mut last = None;
+        for _ in 0..polls {
+            let signal = Arc::new(Signal::default());
+            let waker = Waker::from(signal.clone());
+            let mut context = Context::from_waker(&waker);
+            if let Poll::Ready(output) = Pin::new(&mut future).poll(&mut context) {
+                return output;
+            }
+            last = Some(signal);
+        }
+        last.unwrap().wait();
+    }
+}
+
+#[test]
+fn awaiting_races_completion() {
+    for polls in 1..=2 {
+        explore(move || {
+            let future = Future::new();
+            let (one, other) = (future.clone(), future.clone());
+            let first = thread::spawn(move || block_on(one, polls).unwrap());
+            let second = thread::spawn(move || block_on(other, polls).unwrap());
+            future.set_result(7).unwrap();
+            assert_eq!(first.join().unwrap(), 7);
+            assert_eq!(second.join().unwrap(), 7);
+        });
+    }
+}
+
+#[test]
+fn awaiting_races_cancel_and_is_given_up() {
+    explore(|| {
+        let future = Future::<i32>::new();
+        let (one, mut other) = (future.clone(), future.clone());
+        let awaiting = thread::spawn(move || block_on(one, 2));
+        let giving_up = thread::spawn(move || {
+            let waker = Waker::from(Arc::new(Signal::default()));
+            let _ = Pin::new(&mut other).poll(&mut Context::from_waker(&waker));
+        });
+        assert!(future.cancel());
+        assert!(matches!(awaiting.join().unwrap(), Err(Error::Cancelled)));
+        giving_up.join().unwrap();
     });
 }
