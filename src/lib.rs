@@ -276,6 +276,9 @@
 //! src/lib.rs` builds it, and `src/` can be copied into another crate as a module.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+// Copied into a program as a module, all that the program does not use would be warned about. What
+// is unused in the crate itself, `.ci/run unused` finds.
+#![allow(dead_code, unused_imports)]
 
 // State of the whole process outlives any one run under a model scheduler, several of which share
 // a process, so it is kept behind a lock that such a scheduler does not replace. Nothing but plain
