@@ -302,8 +302,3 @@ pub use any::AnyFuture;
 pub use thread::{
     at_exit, AtExit, BrokenThreadPool, ThreadPoolExecutor, ThreadPoolExecutorBuilder,
 };
-
-/// The README's programs, as tests.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-mod readme {}
