@@ -7,6 +7,7 @@
 use std::hint;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
@@ -68,6 +69,10 @@ struct Waited<T: ?Sized> {
     sleepers: u32,
     value: T,
 }
+
+// On every platform: in Rust 1.63, Windows' `Condvar` is neither, and Linux' is both.
+impl<T: ?Sized> UnwindSafe for Condition<T> {}
+impl<T: ?Sized> RefUnwindSafe for Condition<T> {}
 
 /// A held lock of a [`Condition`]; dropping it is Python's `release`.
 pub(super) struct Acquired<'a, T: ?Sized> {
