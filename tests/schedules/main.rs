@@ -1111,13 +1111,19 @@ fn map_dropped_half_way_cancels_what_has_not_started() {
         let (gate, closed) = mpsc::channel::<()>();
         let last_ran = Arc::new(Mutex::new(false));
         let (closed, ran) = (Mutex::new(closed), last_ran.clone());
+        let running = Arc::new(Barrier::new(2));
+        let started = running.clone();
         let call = move |n| match n {
             0 => {}
-            1 => drop(closed.lock().unwrap().recv()),
+            1 => {
+                started.wait();
+                let _ = closed.lock().unwrap().recv();
+            }
             _ => *ran.lock().unwrap() = true,
         };
         let mut results = pool.map(call, 0..3).unwrap();
         results.next().unwrap().unwrap();
+        running.wait();
         drop(results);
         drop(gate);
         pool.shutdown();
