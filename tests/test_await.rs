@@ -370,10 +370,10 @@ fn ten_thousand_tasks_await_one_future() {
             n += 1;
             n % 3 != 0
         });
-        drop(gate);
         // The callbacks before this one have been called when it is.
         let (sender, receiver) = mpsc::channel();
         future.add_done_callback(move |_| sender.send(()).unwrap());
+        drop(gate);
         receiver.recv().unwrap();
         assert_eq!(tasks.len(), 6667);
         for (task, counter) in &mut tasks {
