@@ -4,7 +4,6 @@
 //! Nothing here knows of futures. Python's names are kept; what differs is that a lock owns the
 //! data it protects, and that a lock is released by dropping what `acquire` returned.
 
-use std::hint;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -102,8 +101,8 @@ impl<T> Condition<T> {
         // What is waited for is often a microsecond away, while falling asleep and being woken
         // costs tens of them. So look again a few times first, and let others run meanwhile.
         drop(acquired);
-        for round in 0..SPIN_ROUNDS {
-            pause(round);
+        for _ in 0..SPIN_ROUNDS {
+            thread::yield_now();
             if let Some(acquired) = self.try_acquire() {
                 if predicate(&acquired) {
                     return acquired;
@@ -203,21 +202,10 @@ impl<T: ?Sized> DerefMut for Acquired<'_, T> {
     }
 }
 
-/// How often `wait_for` looks again before it sleeps: a few microseconds in all.
+/// How often `wait_for` looks again before it sleeps: a few microseconds in all, when nobody else wants
+/// the processor. Whoever does gets it, and on a machine with one processor that is the thread that is
+/// waited for; a busy loop would only keep it from going on.
 const SPIN_ROUNDS: u32 = 24;
-/// The rounds of these that keep the processor; the others offer it to any thread that can run,
-/// which on a machine with one processor is the one that is waited for.
-const BUSY_ROUNDS: u32 = 12;
-
-fn pause(round: u32) {
-    if round < BUSY_ROUNDS {
-        for _ in 0..8 {
-            hint::spin_loop();
-        }
-    } else {
-        thread::yield_now();
-    }
-}
 
 /// `threading.Event`.
 pub(super) struct Event {
