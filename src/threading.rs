@@ -4,6 +4,8 @@
 //! Nothing here knows of futures. Python's names are kept; what differs is that a lock owns the
 //! data it protects, and that a lock is released by dropping what `acquire` returned.
 
+use super::process;
+use std::hint;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -101,8 +103,9 @@ impl<T> Condition<T> {
         // What is waited for is often a microsecond away, while falling asleep and being woken
         // costs tens of them. So look again a few times first, and let others run meanwhile.
         drop(acquired);
-        for _ in 0..SPIN_ROUNDS {
-            thread::yield_now();
+        let busy_rounds = busy_rounds();
+        for round in 0..SPIN_ROUNDS {
+            pause(round, busy_rounds);
             if let Some(acquired) = self.try_acquire() {
                 if predicate(&acquired) {
                     return acquired;
@@ -202,10 +205,32 @@ impl<T: ?Sized> DerefMut for Acquired<'_, T> {
     }
 }
 
-/// How often `wait_for` looks again before it sleeps: a few microseconds in all, when nobody else wants
-/// the processor. Whoever does gets it, and on a machine with one processor that is the thread that is
-/// waited for; a busy loop would only keep it from going on.
+/// How often `wait_for` looks again before it sleeps: a few microseconds in all.
 const SPIN_ROUNDS: u32 = 24;
+/// The first of these keep the processor, which is the fastest when the thread that is waited for runs
+/// on another one. The others offer it to whoever can run.
+const BUSY_ROUNDS: u32 = 12;
+
+fn pause(round: u32, busy_rounds: u32) {
+    if round < busy_rounds {
+        for _ in 0..8 {
+            hint::spin_loop();
+        }
+    } else {
+        thread::yield_now();
+    }
+}
+
+/// `BUSY_ROUNDS`, but none with a single processor: there, a thread that keeps it keeps the one that it
+/// waits for from running. Asking the system takes longer than a wait, so it is asked once.
+fn busy_rounds() -> u32 {
+    static ROUNDS: process::sync::Mutex<Option<u32>> = process::sync::Mutex::new(None);
+    let mut rounds = ROUNDS.lock().unwrap_or_else(PoisonError::into_inner);
+    *rounds.get_or_insert_with(|| {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        BUSY_ROUNDS * u32::from(processors > 1)
+    })
+}
 
 /// `threading.Event`.
 pub(super) struct Event {
