@@ -3,13 +3,13 @@
 use crate::harness::{Report, Row};
 use std::fmt::Write as _;
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 900.0;
 const BAR: f64 = 14.0;
 const GAP: f64 = 12.0;
 const TOP: f64 = 64.0;
 /// Where the bars begin and end; the names stand before, the figures behind.
-const LEFT: f64 = 210.0;
-const RIGHT: f64 = 770.0;
+const LEFT: f64 = 250.0;
+const RIGHT: f64 = 810.0;
 /// Legible on white and on black, since the picture has no background of its own.
 const TEXT: &str = "#768390";
 const BARS: [&str; 4] = ["#2f81f7", "#db8a1a", "#2da44e", "#a371f7"];
