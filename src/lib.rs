@@ -265,7 +265,7 @@
 //! **What if a call panics?** Its future has the panic as its exception, the worker goes on, and the
 //! panic hook prints its message as usual. With `panic = "abort"` there is nothing to catch.
 //!
-//! **How fast is it?** A small call costs two allocations or fewer and, while workers are busy, no system
+//! **How fast is it?** A small call costs one allocation and, while workers are busy, no system
 //! call. The queue is one channel that all workers share, so millions of calls that do next to nothing
 //! are better put together, with [`chunksize`](MapOptions::chunksize) or by hand.
 //!
