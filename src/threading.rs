@@ -4,9 +4,10 @@
 //! Nothing here knows of futures. Python's names are kept; what differs is that a lock owns the
 //! data it protects, and that a lock is released by dropping what `acquire` returned.
 
-use super::process;
+use std::cell::Cell;
 use std::hint;
 use std::io;
+use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -17,7 +18,22 @@ use std::time::{Duration, Instant};
 ///
 /// No user code runs under any of them, so a panic cannot leave one half-changed.
 pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    try_lock(mutex).unwrap_or_else(|| {
+        // Whoever holds it will release it in far less than a microsecond, if it has a processor.
+        // So offer it this one, once, before asking std, whose lock may put this thread to sleep:
+        // from then on releasing it takes a system call, and each thread that is woken finds it
+        // taken again.
+        thread::yield_now();
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    })
+}
+
+fn try_lock<T: ?Sized>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// The `end_time` that Python computes as `timeout + time.monotonic()`.
@@ -59,15 +75,18 @@ impl Deadline {
 /// value to change.
 ///
 /// `Condvar::notify_all` enters the kernel even when nobody waits. Python's condition does not,
-/// since it keeps a list of its waiters; this one counts them under its lock, to the same end.
+/// since it keeps a list of its waiters, and takes them out when it notifies them; this one counts
+/// them under its lock, to the same end.
 pub(super) struct Condition<T: ?Sized> {
     condvar: Condvar,
     lock: Mutex<Waited<T>>,
 }
 
 struct Waited<T: ?Sized> {
-    /// Threads asleep in `wait_for`.
+    /// Threads asleep in `wait_for` that were not notified.
     sleepers: u32,
+    /// Threads that were notified and have not woken up yet.
+    notified: u32,
     value: T,
 }
 
@@ -85,7 +104,11 @@ impl<T> Condition<T> {
     pub(super) fn new(value: T) -> Self {
         Condition {
             condvar: Condvar::new(),
-            lock: Mutex::new(Waited { sleepers: 0, value }),
+            lock: Mutex::new(Waited {
+                sleepers: 0,
+                notified: 0,
+                value,
+            }),
         }
     }
 
@@ -96,23 +119,15 @@ impl<T> Condition<T> {
         predicate: impl Fn(&T) -> bool,
         deadline: Deadline,
     ) -> Acquired<'_, T> {
-        let mut acquired = self.acquire();
+        let acquired = self.acquire();
         if predicate(&acquired) || matches!(deadline, Deadline::Now) {
             return acquired;
         }
-        // What is waited for is often a microsecond away, while falling asleep and being woken
-        // costs tens of them. So look again a few times first, and let others run meanwhile.
         drop(acquired);
-        let busy_rounds = busy_rounds();
-        for round in 0..SPIN_ROUNDS {
-            pause(round, busy_rounds);
-            if let Some(acquired) = self.try_acquire() {
-                if predicate(&acquired) {
-                    return acquired;
-                }
-            }
+        if let Some(acquired) = self.spin(&predicate) {
+            return acquired;
         }
-        acquired = self.acquire();
+        let mut acquired = self.acquire();
         while !predicate(&acquired) {
             match deadline.remaining() {
                 Some(Duration::ZERO) => break,
@@ -120,6 +135,36 @@ impl<T> Condition<T> {
             }
         }
         acquired
+    }
+
+    /// Looks a few times whether `predicate` holds. What is waited for is often a microsecond away,
+    /// while falling asleep and being woken costs tens of them.
+    fn spin(&self, predicate: impl Fn(&T) -> bool) -> Option<Acquired<'_, T>> {
+        let offers = OFFERS.with(Cell::get);
+        OFFERS.with(|cell| cell.set(0));
+        if offers == MAX_OFFERS {
+            return None;
+        }
+        let busy_rounds = if offers % 16 == 0 { BUSY_ROUNDS } else { 0 };
+        for round in 0..SPIN_ROUNDS {
+            let busy = round < busy_rounds;
+            if busy {
+                for _ in 0..8 {
+                    hint::spin_loop();
+                }
+            } else {
+                thread::yield_now();
+            }
+            if let Some(acquired) = self.try_acquire() {
+                if predicate(&acquired) {
+                    if !busy {
+                        OFFERS.with(|cell| cell.set(offers + 1));
+                    }
+                    return Some(acquired);
+                }
+            }
+        }
+        None
     }
 }
 
@@ -132,14 +177,9 @@ impl<T: ?Sized> Condition<T> {
     }
 
     fn try_acquire(&self) -> Option<Acquired<'_, T>> {
-        let waited = match self.lock.try_lock() {
-            Ok(waited) => waited,
-            Err(TryLockError::Poisoned(error)) => error.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
         Some(Acquired {
             condition: self,
-            waited,
+            waited: try_lock(&self.lock)?,
         })
     }
 }
@@ -159,7 +199,12 @@ impl<T> Acquired<'_, T> {
                     .0
             }
         };
-        self.waited.sleepers -= 1;
+        // Nobody can tell who of them was notified, and who woke up by chance or for the time. If it
+        // was another, that one will be in this thread's place.
+        match self.waited.notified.checked_sub(1) {
+            Some(others) => self.waited.notified = others,
+            None => self.waited.sleepers -= 1,
+        }
         self
     }
 }
@@ -173,22 +218,31 @@ impl<T: ?Sized> Acquired<'_, T> {
     /// Releases the lock, then wakes one sleeper, if there is one: in this order, lest the woken
     /// thread's first act be to wait for the lock.
     pub(super) fn notify(self) {
-        let Acquired { condition, waited } = self;
-        let asleep = waited.sleepers > 0;
-        drop(waited);
-        if asleep {
-            condition.condvar.notify_one();
+        let Acquired {
+            condition,
+            mut waited,
+        } = self;
+        if waited.sleepers == 0 {
+            return;
         }
+        waited.sleepers -= 1;
+        waited.notified += 1;
+        drop(waited);
+        condition.condvar.notify_one();
     }
 
     /// Releases the lock, then wakes every sleeper, if there is any.
     pub(super) fn notify_all(self) {
-        let Acquired { condition, waited } = self;
-        let asleep = waited.sleepers > 0;
-        drop(waited);
-        if asleep {
-            condition.condvar.notify_all();
+        let Acquired {
+            condition,
+            mut waited,
+        } = self;
+        if waited.sleepers == 0 {
+            return;
         }
+        waited.notified += mem::take(&mut waited.sleepers);
+        drop(waited);
+        condition.condvar.notify_all();
     }
 }
 
@@ -210,26 +264,15 @@ const SPIN_ROUNDS: u32 = 24;
 /// The first of these keep the processor, which is the fastest when the thread that is waited for runs
 /// on another one. The others offer it to whoever can run.
 const BUSY_ROUNDS: u32 = 12;
+/// A thread that was helped this often in a row by offering its processor very likely shares it with
+/// the one that it waits for, while another may be free. The system does not part two threads that
+/// take turns. It does when it wakes one, so the next wait is a sleep.
+const MAX_OFFERS: u32 = 32;
 
-fn pause(round: u32, busy_rounds: u32) {
-    if round < busy_rounds {
-        for _ in 0..8 {
-            hint::spin_loop();
-        }
-    } else {
-        thread::yield_now();
-    }
-}
-
-/// `BUSY_ROUNDS`, but none with a single processor: there, a thread that keeps it keeps the one that it
-/// waits for from running. Asking the system takes longer than a wait, so it is asked once.
-fn busy_rounds() -> u32 {
-    static ROUNDS: process::sync::Mutex<Option<u32>> = process::sync::Mutex::new(None);
-    let mut rounds = ROUNDS.lock().unwrap_or_else(PoisonError::into_inner);
-    *rounds.get_or_insert_with(|| {
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        BUSY_ROUNDS * u32::from(processors > 1)
-    })
+thread_local! {
+    /// How many waits of this thread in a row were ended by an offer of its processor. Then busy
+    /// rounds are a waste, and only every sixteenth wait tries them.
+    static OFFERS: Cell<u32> = const { Cell::new(0) };
 }
 
 /// `threading.Event`.
