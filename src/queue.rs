@@ -7,11 +7,17 @@
 //! exactly one of them.
 
 use super::threading::{lock, Condition, Deadline};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError, TrySendError};
 use std::sync::Mutex;
 
 /// `queue.SimpleQueue`. What it carries is an item or `None`, the sentinel that the pool's workers
 /// pass on to each other when they end.
+///
+/// It has no bound, but is a chain of channels that have one. An unbounded channel allocates memory
+/// for every 31 items, which the getting thread frees. Where the allocator has locks for that, as
+/// glibc's has, that thread and the one that makes the next items wait for each other, in the kernel.
+/// Here a channel that is full is followed by one of twice its size, up to a limit, so that such
+/// meetings are few, and none once the queue is as large as it needs to be.
 ///
 /// Two locks, so that putting and getting do not wait for each other while there are items. Where
 /// both are held, `putting` was taken first.
@@ -21,7 +27,11 @@ pub(super) struct SimpleQueue<T> {
 }
 
 struct Putting<T> {
-    sender: Sender<Option<T>>,
+    sender: SyncSender<Option<T>>,
+    /// Of the channel of `sender`.
+    capacity: usize,
+    /// Tells the getting side which channel follows.
+    next: Sender<Receiver<Option<T>>>,
     /// Items put so far, sentinels not counted.
     items: usize,
     /// Threads in `get` that found the queue empty and to which no item was announced since.
@@ -30,10 +40,45 @@ struct Putting<T> {
     announced: usize,
 }
 
+/// On a cache line of its own, since whoever gets would else slow down whoever puts.
+#[repr(align(64))]
 struct Getting<T> {
     receiver: Receiver<Option<T>>,
+    /// The channels that follow.
+    next: Receiver<Receiver<Option<T>>>,
     /// Items got so far, sentinels not counted.
     items: usize,
+}
+
+const MIN_CAPACITY: usize = 4;
+const MAX_CAPACITY: usize = 1024;
+
+impl<T> Putting<T> {
+    /// Sending cannot fail otherwise: the queue owns the receivers.
+    fn send(&mut self, item: Option<T>) {
+        if let Err(TrySendError::Full(item)) = self.sender.try_send(item) {
+            self.capacity = MAX_CAPACITY.min(2 * self.capacity);
+            let (sender, receiver) = mpsc::sync_channel(self.capacity);
+            let _ = sender.try_send(item);
+            let _ = self.next.send(receiver);
+            // Without a sender, the full channel is disconnected, once it is empty.
+            self.sender = sender;
+        }
+    }
+}
+
+impl<T> Getting<T> {
+    fn recv(&mut self) -> Result<Option<T>, Empty> {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(item) => return Ok(item),
+                Err(TryRecvError::Empty) => return Err(Empty),
+                Err(TryRecvError::Disconnected) => {
+                    self.receiver = self.next.try_recv().map_err(|_| Empty)?;
+                }
+            }
+        }
+    }
 }
 
 /// `queue.Empty`.
@@ -42,15 +87,22 @@ pub(super) struct Empty;
 
 impl<T> SimpleQueue<T> {
     pub(super) fn new() -> Self {
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(MIN_CAPACITY);
+        let (next, following) = mpsc::channel();
         SimpleQueue {
             putting: Condition::new(Putting {
                 sender,
+                capacity: MIN_CAPACITY,
+                next,
                 items: 0,
                 idle: 0,
                 announced: 0,
             }),
-            getting: Mutex::new(Getting { receiver, items: 0 }),
+            getting: Mutex::new(Getting {
+                receiver,
+                next: following,
+                items: 0,
+            }),
         }
     }
 
@@ -60,8 +112,7 @@ impl<T> SimpleQueue<T> {
     pub(super) fn put(&self, item: Option<T>) -> bool {
         let mut putting = self.putting.acquire();
         putting.items += usize::from(item.is_some());
-        // It cannot fail: this queue owns the receiver.
-        let _ = putting.sender.send(item);
+        putting.send(item);
         if putting.idle == 0 {
             return false;
         }
@@ -79,7 +130,7 @@ impl<T> SimpleQueue<T> {
     /// The next item or sentinel, if there is one: `get(block=False)`.
     pub(super) fn get_nowait(&self) -> Result<Option<T>, Empty> {
         let mut getting = lock(&self.getting);
-        let item = getting.receiver.try_recv().map_err(|_| Empty)?;
+        let item = getting.recv()?;
         getting.items += usize::from(item.is_some());
         Ok(item)
     }
