@@ -170,20 +170,21 @@ where
 }
 
 /// How many work items a worker is done with. The pool compares the sum of these with what was
-/// submitted to learn whether all its threads are needed.
+/// submitted to learn whether all its threads are needed, and drops them when it has all that it may
+/// have.
 type Done = Mutex<usize>;
 
 /// One work item in a worker's hands. It counts as done at the last moment before its outcome can be
 /// seen, so that whoever sees it and submits the next call finds this worker free; and at the very
 /// end, if code of the user's may still run after that moment and keep the worker busy.
 struct Account<'a> {
-    done: Option<&'a Done>,
+    done: Option<&'a Weak<Done>>,
 }
 
 impl Account<'_> {
     fn settle(&mut self) {
-        if let Some(done) = self.done.take() {
-            *lock(done) += 1;
+        if let Some(done) = self.done.take().and_then(Weak::upgrade) {
+            *lock(&done) += 1;
         }
     }
 }
@@ -204,7 +205,7 @@ fn _worker(
     executor_reference: &Weak<Pool>,
     work_queue: &WorkQueue,
     initializer: Option<Arc<Initializer>>,
-    done: &Done,
+    done: &Weak<Done>,
 ) {
     if let Some(Err(exception)) = initializer.map(initialize) {
         log(
@@ -353,16 +354,13 @@ impl RefUnwindSafe for Pool {}
 
 /// What CPython changes only with `_shutdown_lock` held.
 struct PoolState {
-    threads: Vec<Worker>,
+    threads: Vec<Arc<Thread>>,
     /// Work items ever put into the queue.
     submitted: usize,
+    /// What each thread is done with of them; of no use, and none, once there are `max_workers`.
+    done: Vec<Arc<Done>>,
     broken: bool,
     shutdown: Option<Shutdown>,
-}
-
-struct Worker {
-    thread: Arc<Thread>,
-    done: Arc<Done>,
 }
 
 /// Who has shut the pool down.
@@ -482,22 +480,32 @@ impl Pool {
         if num_threads == self.max_workers {
             return Ok(());
         }
-        let done: usize = state.threads.iter().map(|worker| *lock(&worker.done)).sum();
+        let done: usize = state.done.iter().map(|done| *lock(done)).sum();
         if state.submitted - done <= num_threads {
             return Ok(());
         }
-        match self.start_thread(num_threads) {
-            Ok(worker) => state.threads.push(worker),
+        let done = Arc::default();
+        match self.start_thread(num_threads, &done) {
+            Ok(thread) => {
+                state.threads.push(thread);
+                state.done.push(done);
+            }
             // The threads there are will come to it.
             Err(_) if num_threads > 0 => {}
             Err(error) => return Err(error),
         }
+        if state.threads.len() == self.max_workers {
+            state.done.clear();
+        }
         Ok(())
     }
 
-    fn start_thread(self: &Arc<Self>, number: usize) -> Result<Worker, SubmitError> {
+    fn start_thread(
+        self: &Arc<Self>,
+        number: usize,
+        done: &Arc<Done>,
+    ) -> Result<Arc<Thread>, SubmitError> {
         let thread = Thread::new();
-        let done = Arc::new(Mutex::new(0));
         let registered = Registered::new(Entry {
             thread: Arc::clone(&thread),
             work_queue: Arc::clone(&self.work_queue),
@@ -509,7 +517,7 @@ impl Pool {
             builder = builder.stack_size(size);
         }
         let initializer = self.initializer.clone();
-        let worker_done = Arc::clone(&done);
+        let done = Arc::downgrade(done);
         thread
             .start(builder, move || {
                 let Entry {
@@ -517,10 +525,10 @@ impl Pool {
                     executor_reference,
                     ..
                 } = &registered.entry;
-                _worker(executor_reference, work_queue, initializer, &worker_done);
+                _worker(executor_reference, work_queue, initializer, &done);
             })
             .map_err(SubmitError::Thread)?;
-        Ok(Worker { thread, done })
+        Ok(thread)
     }
 
     /// CPython: `ThreadPoolExecutor._initializer_failed` in `thread.py`.
@@ -557,11 +565,7 @@ impl Pool {
         };
         // Wakes the first worker; it wakes the next.
         self.work_queue.put(None);
-        let threads: Vec<_> = state
-            .threads
-            .iter()
-            .map(|worker| Arc::clone(&worker.thread))
-            .collect();
+        let threads = state.threads.clone();
         drop(state);
         abandon(cancelled, |work_item| work_item.cancel());
         if options.wait && !threads.iter().any(|thread| thread.is_current()) {
@@ -778,6 +782,7 @@ impl ThreadPoolExecutorBuilder {
             shutdown_lock: Mutex::new(PoolState {
                 threads: Vec::new(),
                 submitted: 0,
+                done: Vec::new(),
                 broken: false,
                 shutdown: None,
             }),
