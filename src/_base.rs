@@ -747,8 +747,12 @@ pub trait Waitable<T>: Clone + Eq + Hash + fmt::Debug {
     #[doc(hidden)]
     fn id(&self) -> usize;
 
+    /// Whether there may be another handle.
     #[doc(hidden)]
-    fn acquire<'a>(fs: &'a Futures<Self>) -> Box<dyn AcquiredAll + 'a>;
+    fn is_shared(&self) -> bool;
+
+    #[doc(hidden)]
+    fn acquire(fs: &Futures<Self>) -> _AcquireFutures<'_>;
 
     #[doc(hidden)]
     fn remove_waiter(&self, waiter: &_Waiter);
@@ -761,14 +765,19 @@ impl<T> Waitable<T> for Future<T> {
         Future::id(self)
     }
 
-    fn acquire<'a>(fs: &'a Futures<Self>) -> Box<dyn AcquiredAll + 'a> {
-        Box::new(fs.map(|future| future.promise.condition.acquire()))
+    fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.promise) > 1
+    }
+
+    fn acquire(fs: &Futures<Self>) -> _AcquireFutures<'_> {
+        _AcquireFutures::new(
+            fs.iter()
+                .map(|(position, future)| (position, future.acquire())),
+        )
     }
 
     fn remove_waiter(&self, waiter: &_Waiter) {
-        self.promise
-            .condition
-            .acquire()
+        self.acquire()
             .waiters
             .retain(|installed| !std::ptr::eq(installed.waiter.base(), waiter));
     }
@@ -778,8 +787,8 @@ impl<T> Waitable<T> for Future<T> {
 pub struct Futures<F> {
     /// In the order given; a duplicate of an earlier one, or one that was yielded, is `None`.
     given: Vec<Option<F>>,
-    /// The futures' addresses, ascending, and their positions in `given`.
-    ordered: Vec<(usize, usize)>,
+    /// The positions in `given`, in an order in which several may be held at once.
+    ordered: Vec<usize>,
 }
 
 impl<F> Futures<F> {
@@ -787,20 +796,27 @@ impl<F> Futures<F> {
     where
         F: Waitable<T>,
     {
-        let mut given = Vec::new();
-        let mut ordered = Vec::new();
-        for (position, future) in fs.into_iter().enumerate() {
-            ordered.push((future.id(), position));
-            given.push(Some(future));
-        }
-        ordered.sort_unstable();
-        ordered.dedup_by(|(id, position), (previous_id, _)| {
-            let duplicate = id == previous_id;
-            if duplicate {
-                given[*position] = None;
+        let mut given: Vec<_> = fs.into_iter().map(Some).collect();
+        let mut ordered = Vec::with_capacity(given.len());
+        let mut shared = Vec::new();
+        for (position, future) in given.iter().flatten().enumerate() {
+            // A handle that is the only one has no duplicate, and nobody else can hold its future.
+            if future.is_shared() {
+                shared.push((future.id(), position));
+            } else {
+                ordered.push(position);
             }
-            duplicate
-        });
+        }
+        // By address, and of several handles to one future, the first.
+        shared.sort_unstable();
+        let mut previous_id = None;
+        for (id, position) in shared {
+            if previous_id.replace(id) == Some(id) {
+                given[position] = None;
+            } else {
+                ordered.push(position);
+            }
+        }
         Futures { given, ordered }
     }
 
@@ -809,17 +825,11 @@ impl<F> Futures<F> {
         self.ordered.len()
     }
 
-    /// Those still there, with their positions, in the order of their addresses.
-    fn iter(&self) -> impl Iterator<Item = (usize, &F)> + '_ {
+    /// Those still there, with their positions, in the order in which they may be held.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &F)> + '_ {
         self.ordered
             .iter()
-            .filter_map(move |&(_, position)| Some((position, self.given[position].as_ref()?)))
-    }
-
-    pub(super) fn map<'a, G>(&'a self, f: impl Fn(&'a F) -> G) -> Vec<(usize, G)> {
-        let mut mapped = Vec::with_capacity(self.len());
-        mapped.extend(self.iter().map(|(position, future)| (position, f(future))));
-        mapped
+            .filter_map(move |&position| Some((position, self.given[position].as_ref()?)))
     }
 
     /// Takes the waiter out of every future still there; from a settled one it is gone already.
@@ -860,49 +870,59 @@ impl<T> AcquiredFuture for Acquired<'_, Shared<T>> {
     }
 }
 
-/// The futures of one wait, whose conditions are held, with their positions. Behind a trait, so that
-/// `_AcquireFutures` need not know whether they are `Future`s or `AnyFuture`s.
-pub trait AcquiredAll {
-    fn for_each(&self, see: &mut dyn FnMut(usize, &dyn AcquiredFuture));
+/// Holds the conditions of several futures at once, so that no future can get done between a look
+/// at its state and the installation of a waiter, nor one before another is looked at. A future that
+/// is settled need not be held: nothing will change about it.
+///
+/// Always in the order of their addresses: two threads that wait for the same futures, given in
+/// different orders, would otherwise each hold what the other needs. (Futures of which there
+/// is no other handle come first, in any order: nobody else can hold them.)
+///
+/// CPython: `_AcquireFutures` in `_base.py`.
+pub struct _AcquireFutures<'a> {
+    /// The positions of the settled ones.
+    done: Vec<usize>,
+    /// One of these has an exception.
+    failed: bool,
+    /// The others, which are held.
+    not_done: Box<dyn AcquiredAll + 'a>,
+}
 
+impl<'a> _AcquireFutures<'a> {
+    /// `fs` acquires each future when it is asked for it.
+    pub(super) fn new(fs: impl Iterator<Item = (usize, impl AcquiredFuture + 'a)>) -> Self {
+        let mut done = Vec::new();
+        let mut failed = false;
+        let mut not_done = Vec::new();
+        for (position, future) in fs {
+            if future.state().is_settled() {
+                done.push(position);
+                failed |= future.has_exception();
+            } else {
+                not_done.push((position, future));
+            }
+        }
+        _AcquireFutures {
+            done,
+            failed,
+            not_done: Box::new(not_done),
+        }
+    }
+}
+
+/// The held futures of an `_AcquireFutures`. Behind a trait, so that it need not know whether they
+/// are `Future`s or `AnyFuture`s.
+trait AcquiredAll {
     fn install(&mut self, waiter: &Arc<dyn Waiter>);
 }
 
 impl<G: AcquiredFuture> AcquiredAll for Vec<(usize, G)> {
-    fn for_each(&self, see: &mut dyn FnMut(usize, &dyn AcquiredFuture)) {
-        for (position, future) in self {
-            see(*position, future);
-        }
-    }
-
     fn install(&mut self, waiter: &Arc<dyn Waiter>) {
         for (position, future) in self {
-            // A settled future has nothing more to tell.
-            if !future.state().is_settled() {
-                future.install(Installed {
-                    waiter: Arc::clone(waiter),
-                    position: *position,
-                });
-            }
-        }
-    }
-}
-
-/// Holds the conditions of several futures at once, so that no future can get done between a look
-/// at its state and the installation of a waiter, nor one before another is looked at.
-///
-/// Always in the order of their addresses: two threads that wait for the same futures, given in
-/// different orders, would otherwise each hold what the other needs.
-///
-/// CPython: `_AcquireFutures` in `_base.py`.
-struct _AcquireFutures<'a> {
-    futures: Box<dyn AcquiredAll + 'a>,
-}
-
-impl<'a> _AcquireFutures<'a> {
-    fn new<T, F: Waitable<T>>(fs: &'a Futures<F>) -> Self {
-        _AcquireFutures {
-            futures: F::acquire(fs),
+            future.install(Installed {
+                waiter: Arc::clone(waiter),
+                position: *position,
+            });
         }
     }
 }
@@ -919,7 +939,7 @@ fn _create_and_install_waiters(
         ReturnWhen::FirstException => Arc::new(_AllCompletedWaiter::new(pending_count, true)),
         ReturnWhen::AllCompleted => Arc::new(_AllCompletedWaiter::new(pending_count, false)),
     };
-    fs.futures.install(&waiter);
+    fs.not_done.install(&waiter);
     waiter
 }
 
@@ -997,16 +1017,18 @@ pub fn as_completed<T, F: Waitable<T>>(
     let deadline = Deadline::after(timeout.into());
     let fs = Futures::new(fs);
     let waiter = Arc::new(_AsCompletedWaiter(_Waiter::new()));
-    let mut is_finished = vec![false; fs.given.len()];
-    let mut acquired = _AcquireFutures::new(&fs);
-    acquired.futures.for_each(&mut |position, future| {
-        is_finished[position] = future.state().is_settled();
-    });
+    let mut acquired = F::acquire(&fs);
     let dyn_waiter: Arc<dyn Waiter> = Arc::clone(&waiter) as _;
-    acquired.futures.install(&dyn_waiter);
+    acquired.not_done.install(&dyn_waiter);
+    let done = mem::take(&mut acquired.done);
     drop(acquired);
-    let finished: Vec<usize> = (0..is_finished.len())
-        .filter(|&position| is_finished[position])
+    // In the order given, and faster than to sort them.
+    let mut is_done = vec![false; fs.given.len()];
+    for position in done {
+        is_done[position] = true;
+    }
+    let finished: Vec<_> = (0..is_done.len())
+        .filter(|&position| is_done[position])
         .collect();
     AsCompleted {
         pending: fs.len(),
@@ -1116,19 +1138,12 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
 ) -> DoneAndNotDoneFutures<T, F> {
     let deadline = Deadline::after(timeout.into());
     let mut fs = Futures::new(fs);
-    let mut done: Vec<usize> = Vec::new();
-    let mut failed = false;
-    let mut acquired = _AcquireFutures::new(&fs);
-    acquired.futures.for_each(&mut |position, future| {
-        if future.state().is_settled() {
-            done.push(position);
-            failed |= future.has_exception();
-        }
-    });
+    let mut acquired = F::acquire(&fs);
+    let mut done = mem::take(&mut acquired.done);
     let pending_count = fs.len() - done.len();
     let enough = match return_when {
         ReturnWhen::FirstCompleted => !done.is_empty(),
-        ReturnWhen::FirstException => failed,
+        ReturnWhen::FirstException => acquired.failed,
         ReturnWhen::AllCompleted => false,
     };
     if enough || pending_count == 0 {
@@ -1140,13 +1155,17 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
         fs.remove_waiter(waiter.base());
         done.append(&mut lock(&waiter.base().finished_futures));
     }
-    DoneAndNotDoneFutures {
-        done: done
-            .into_iter()
-            .filter_map(|position| fs.given[position].take())
-            .collect(),
-        not_done: fs.given.into_iter().flatten().collect(),
-    }
+    // With room for all from the start: a set that grows hashes everything anew.
+    let mut waited = DoneAndNotDoneFutures {
+        done: HashSet::with_capacity(done.len()),
+        not_done: HashSet::with_capacity(fs.len() - done.len()),
+    };
+    let done = done
+        .into_iter()
+        .filter_map(|position| fs.given[position].take());
+    waited.done.extend(done);
+    waited.not_done.extend(fs.given.into_iter().flatten());
+    waited
 }
 
 /// The result of a future that nobody else asks for: if it is not done in time, it is cancelled.

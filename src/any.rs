@@ -1,7 +1,7 @@
 //! Futures of different result types together: in Python, where no type is in the way, just futures.
 
 use super::_base::{
-    _Waiter, AcquiredAll, AcquiredFuture, Error, Exception, Future, Futures, Installed, State,
+    _AcquireFutures, _Waiter, AcquiredFuture, Error, Exception, Future, Futures, Installed, State,
     Waitable,
 };
 use std::fmt;
@@ -182,8 +182,16 @@ impl Waitable<()> for AnyFuture {
         self.0.id()
     }
 
-    fn acquire<'a>(fs: &'a Futures<Self>) -> Box<dyn AcquiredAll + 'a> {
-        Box::new(fs.map(|future| future.0.acquire()))
+    /// This handle has one inside of it, and there is most often the typed one that it was made of.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn acquire(fs: &Futures<Self>) -> _AcquireFutures<'_> {
+        _AcquireFutures::new(
+            fs.iter()
+                .map(|(position, future)| (position, future.0.acquire())),
+        )
     }
 
     fn remove_waiter(&self, waiter: &_Waiter) {

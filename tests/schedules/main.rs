@@ -249,6 +249,25 @@ fn sleeping_workers_are_woken_by_the_pools_end() {
     });
 }
 
+/// A full channel of the queue is followed by another, several times, while a worker takes what is in
+/// the earlier ones.
+#[test]
+fn a_queue_grows_while_it_is_emptied() {
+    explore(|| {
+        let pool = pool(1);
+        let other = pool.clone();
+        let submitter = thread::spawn(move || {
+            let calls = (0..8).map(|n| other.submit(move || n).unwrap());
+            all_results(calls.collect())
+        });
+        let calls = (8..20).map(|n| pool.submit(move || n).unwrap());
+        assert!(all_results(calls.collect()).into_iter().eq(8..20));
+        assert!(submitter.join().unwrap().into_iter().eq(0..8));
+        assert_eq!(pool.queue_size(), 0);
+        pool.shutdown();
+    });
+}
+
 #[test]
 fn queue_size_counts_what_waits() {
     explore(|| {
@@ -932,6 +951,30 @@ fn waits_given_in_different_orders() {
         b.set_result(2).unwrap();
         assert_eq!(first.join().unwrap(), 2);
         assert_eq!(second.join().unwrap(), 2);
+    });
+}
+
+/// Each of the two waits has a future that only it has a handle to, beside two that both have, and one
+/// of these twice.
+#[test]
+fn waits_for_own_and_for_shared_futures() {
+    explore(|| {
+        let pool = pool(1);
+        let shared = [Future::new(), Future::new()];
+        let waits = [[0, 1, 0], [1, 0, 1]].map(|order| {
+            let mut fs = vec![pool.submit(|| 4).unwrap()];
+            fs.extend(order.map(|n: usize| shared[n].clone()));
+            thread::spawn(move || all_results(as_completed(fs, None).flatten().collect()))
+        });
+        let [a, b] = shared;
+        a.set_result(1).unwrap();
+        b.set_result(2).unwrap();
+        for wait in waits {
+            let mut results = wait.join().unwrap();
+            results.sort_unstable();
+            assert_eq!(results, [1, 2, 4]);
+        }
+        pool.shutdown();
     });
 }
 
