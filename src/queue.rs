@@ -120,7 +120,8 @@ impl<T> SimpleQueue<T> {
         let awake = putting.idle + putting.announced - putting.sleepers();
         putting.idle -= 1;
         putting.announced += 1;
-        // A thread that still looks around before it sleeps will see the announcement by itself.
+        // One that still looks around before it sleeps, or is waking up, will see the announcement by
+        // itself.
         if putting.announced > awake {
             putting.notify();
         }

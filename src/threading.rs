@@ -199,8 +199,8 @@ impl<T> Acquired<'_, T> {
                     .0
             }
         };
-        // Nobody can tell who of them was notified, and who woke up by chance or for the time. If it
-        // was another, that one will be in this thread's place.
+        // A thread cannot tell whether it was notified, or woke up by chance, or for the time. If it
+        // passes for one that was notified, that one will pass for it.
         match self.waited.notified.checked_sub(1) {
             Some(others) => self.waited.notified = others,
             None => self.waited.sleepers -= 1,
