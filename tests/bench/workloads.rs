@@ -7,6 +7,7 @@ use concurrent_futures::{
     as_completed, wait, Executor, Future, ReturnWhen, ShutdownOptions, ThreadPoolExecutor,
     ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION,
 };
+use std::collections::HashSet;
 use std::sync::mpsc::{channel, Sender};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ pub const WORKLOADS: &[(&str, Workload)] = &[
     ("wait-first-completed", wait_first_completed),
     ("wait-first-exception", wait_first_exception),
     ("wait-all-completed", wait_all_completed),
+    ("set", set),
     ("map", map),
     ("cancel", cancel),
     ("shutdown-cancel", shutdown_cancel),
@@ -110,6 +112,18 @@ fn wait_for_all(pool: &ThreadPoolExecutor, tasks: usize, return_when: ReturnWhen
     let waited = wait(submit_all(pool, 0..tasks), None, return_when);
     let figure = per_task(start, tasks);
     assert_eq!(waited.done.len(), tasks);
+    figure
+}
+
+/// Puts as many futures into a set: the part of `wait` that is std's.
+#[allow(clippy::mutable_key_type)] // Its hash is its identity.
+fn set(_: &ThreadPoolExecutor, tasks: usize) -> f64 {
+    let futures: Vec<Future<usize>> = (0..tasks).map(|_| Future::new()).collect();
+    let start = Instant::now();
+    let mut set = HashSet::with_capacity(tasks);
+    set.extend(futures);
+    let figure = per_task(start, tasks);
+    assert_eq!(set.len(), tasks);
     figure
 }
 
