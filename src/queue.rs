@@ -6,7 +6,7 @@
 //! that found the queue empty, and an item put while there is such a thread is announced to
 //! exactly one of them.
 
-use super::threading::{lock, Condition, Deadline};
+use super::threading::{lock, lock_busy, Condition, Deadline};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError, TrySendError};
 use std::sync::Mutex;
 
@@ -130,7 +130,7 @@ impl<T> SimpleQueue<T> {
 
     /// The next item or sentinel, if there is one: `get(block=False)`.
     pub(super) fn get_nowait(&self) -> Result<Option<T>, Empty> {
-        let mut getting = lock(&self.getting);
+        let mut getting = lock_busy(&self.getting);
         let item = getting.recv()?;
         getting.items += usize::from(item.is_some());
         Ok(item)

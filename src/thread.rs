@@ -6,7 +6,7 @@ use super::_base::{
 };
 use super::process;
 use super::queue::SimpleQueue;
-use super::threading::{lock, Thread};
+use super::threading::{lock, lock_busy, Thread};
 use std::error::Error as StdError;
 use std::fmt;
 use std::mem;
@@ -448,7 +448,7 @@ impl Pool {
     ///
     /// CPython: `ThreadPoolExecutor.submit` in `thread.py`.
     fn submit(self: &Arc<Self>, work_item: Arc<dyn WorkItem>) -> Result<(), SubmitError> {
-        let mut state = lock(&self.shutdown_lock);
+        let mut state = lock_busy(&self.shutdown_lock);
         state.is_open()?;
         state.submitted += 1;
         if self.work_queue.put(Some(work_item)) {

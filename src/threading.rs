@@ -18,13 +18,18 @@ use std::time::{Duration, Instant};
 ///
 /// No user code runs under any of them, so a panic cannot leave one half-changed.
 pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// [`lock`], for a mutex that any number of busy threads may be after, more than there are processors.
+///
+/// Whoever holds it will release it in far less than a microsecond, if it has a processor. So offer it
+/// this one, once, before asking std, whose lock may put this thread to sleep: from then on releasing
+/// it takes a system call, and each thread that is woken finds it taken again.
+pub(super) fn lock_busy<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     try_lock(mutex).unwrap_or_else(|| {
-        // Whoever holds it will release it in far less than a microsecond, if it has a processor.
-        // So offer it this one, once, before asking std, whose lock may put this thread to sleep:
-        // from then on releasing it takes a system call, and each thread that is woken finds it
-        // taken again.
         thread::yield_now();
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(mutex)
     })
 }
 
