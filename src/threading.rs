@@ -152,8 +152,7 @@ impl<T> Condition<T> {
         }
         let busy_rounds = if offers % 16 == 0 { BUSY_ROUNDS } else { 0 };
         for round in 0..SPIN_ROUNDS {
-            let busy = round < busy_rounds;
-            if busy {
+            if round < busy_rounds {
                 for _ in 0..8 {
                     hint::spin_loop();
                 }
@@ -162,7 +161,7 @@ impl<T> Condition<T> {
             }
             if let Some(acquired) = self.try_acquire() {
                 if predicate(&acquired) {
-                    if !busy {
+                    if round == busy_rounds {
                         OFFERS.with(|cell| cell.set(offers + 1));
                     }
                     return Some(acquired);
@@ -269,13 +268,13 @@ const SPIN_ROUNDS: u32 = 24;
 /// The first of these keep the processor, which is the fastest when the thread that is waited for runs
 /// on another one. The others offer it to whoever can run.
 const BUSY_ROUNDS: u32 = 12;
-/// A thread that was helped this often in a row by offering its processor very likely shares it with
-/// the one that it waits for, while another may be free. The system does not part two threads that
-/// take turns. It does when it wakes one, so the next wait is a sleep.
+/// A thread whose waits ended with its first offer this often in a row very likely shares the
+/// processor with the one that it waits for, while another may be free. The system does not part two
+/// threads that take turns. It does when it wakes one, so the next wait is a sleep.
 const MAX_OFFERS: u32 = 32;
 
 thread_local! {
-    /// How many waits of this thread in a row were ended by an offer of its processor. Then busy
+    /// How many waits of this thread in a row ended with its first offer of the processor. Then busy
     /// rounds are a waste, and only every sixteenth wait tries them.
     static OFFERS: Cell<u32> = const { Cell::new(0) };
 }
