@@ -2,7 +2,7 @@
 
 use crate::harness::{Contender, Figures, Options, Report};
 use crate::runners::{Elsewhere, Here, Runner, NAME};
-use crate::workloads::{fan_out, resident_bytes, Blocked};
+use crate::workloads::{fan_out, ping_pong_busy, resident_bytes, Blocked};
 use concurrent_futures::{Executor, Future, ThreadPoolExecutor};
 use std::cell::RefCell;
 use std::sync::{Arc, Barrier, Condvar, Mutex};
@@ -64,6 +64,42 @@ pub fn workloads(report: &mut Report, options: &Options) -> io::Result<()> {
                 report.goal(workload, &what, figures[0].over(*other), runner.at_most());
             }
         }
+    }
+    Ok(())
+}
+
+/// What the rounds of the workloads do not show, since they follow others: a fan-out on a new pool, in
+/// a new process.
+pub fn first_burst(report: &mut Report, options: &Options) -> io::Result<()> {
+    let tasks = options.scale.tasks;
+    for workers in [2, 8] {
+        let case = at_workers(workers);
+        if !options.picks("first burst", &case) {
+            continue;
+        }
+        let run = move || match Elsewhere::this_program() {
+            Ok(mut runner) => runner.run("fan-out", workers, tasks),
+            Err(error) => panic!("another process: {error}"),
+        };
+        let contender = Contender::new(case, NAME.to_owned(), tasks, run);
+        report.compare("first burst", "ns/task", vec![contender]);
+    }
+    Ok(())
+}
+
+/// Ping-pong with calls that take some microseconds, which is about as long as a thread looks around
+/// before it sleeps.
+pub fn short_calls(report: &mut Report, options: &Options) -> io::Result<()> {
+    let tasks = options.scale.tasks / 50;
+    for micros in [1, 3, 10] {
+        let case = format!("of {micros} us");
+        if !options.picks("short calls", &case) {
+            continue;
+        }
+        let pool = ThreadPoolExecutor::new(2).expect("a pool");
+        let run = move || ping_pong_busy(&pool, tasks, Duration::from_micros(micros));
+        let contender = Contender::new(case, NAME.to_owned(), tasks, run);
+        report.compare("short calls", "ns/task", vec![contender]);
     }
     Ok(())
 }

@@ -22,6 +22,8 @@ fn main() -> std::io::Result<()> {
     let mut report = Report::new(&options.scale);
     for measure in [
         measures::workloads,
+        measures::first_burst,
+        measures::short_calls,
         measures::growth,
         measures::memory,
         measures::contention,

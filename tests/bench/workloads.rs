@@ -47,6 +47,20 @@ fn ping_pong(pool: &ThreadPoolExecutor, tasks: usize) -> f64 {
     per_task(start, tasks)
 }
 
+/// Ping-pong with tasks that compute for that long.
+pub fn ping_pong_busy(pool: &ThreadPoolExecutor, tasks: usize, time: Duration) -> f64 {
+    let start = Instant::now();
+    for _ in 0..tasks {
+        let task = move || {
+            let start = Instant::now();
+            while start.elapsed() < time {}
+        };
+        let future = pool.submit(task).expect("an open pool");
+        future.take_result(None).expect("a result");
+    }
+    per_task(start, tasks)
+}
+
 /// Four threads share the tasks, and submit and collect at the same time.
 fn producers(pool: &ThreadPoolExecutor, tasks: usize) -> f64 {
     let start = Instant::now();
