@@ -266,8 +266,8 @@
 //! panic hook prints its message as usual. With `panic = "abort"` there is nothing to catch.
 //!
 //! **How fast is it?** A small call costs one allocation and, while workers are busy, no system
-//! call. The queue is one channel that all workers share, so millions of calls that do next to nothing
-//! are better put together, with [`chunksize`](MapOptions::chunksize) or by hand.
+//! call. All workers share one queue, so millions of calls that do next to nothing are better put
+//! together, with [`chunksize`](MapOptions::chunksize) or by hand.
 //!
 //! **Is there a process pool?** No. Python needs one because of its global interpreter lock; here, threads
 //! compute in parallel.
