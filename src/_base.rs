@@ -3,9 +3,10 @@
 //! # Lock order
 //!
 //! An executor's shutdown lock, then a future's condition, then a waiter's lock. The conditions of
-//! several futures are taken in the order of their addresses ([`_AcquireFutures`]). The locks of
-//! the queue, of a worker's account and of a thread handle are innermost: nothing else is locked
-//! under them. No code of the user's runs under any of them: what is to be called or dropped is
+//! several futures are taken in the order of their addresses, behind those of futures that no other
+//! thread can have ([`_AcquireFutures`]). The locks of the queue, of a worker's account and of a
+//! thread handle are innermost: nothing else is locked under them, but one half of the queue under
+//! the other. No code of the user's runs under any of them: what is to be called or dropped is
 //! moved out first.
 
 use super::awaiting::Task;
@@ -799,6 +800,7 @@ impl<F> Futures<F> {
         let mut given: Vec<_> = fs.into_iter().map(Some).collect();
         let mut ordered = Vec::with_capacity(given.len());
         let mut shared = Vec::new();
+        // None is missing yet, so these are the positions.
         for (position, future) in given.iter().flatten().enumerate() {
             // A handle that is the only one has no duplicate, and nobody else can hold its future.
             if future.is_shared() {
@@ -830,6 +832,18 @@ impl<F> Futures<F> {
         self.ordered
             .iter()
             .filter_map(move |&position| Some((position, self.given[position].as_ref()?)))
+    }
+
+    fn move_to(&mut self, set: &mut HashSet<F>, positions: Vec<usize>)
+    where
+        F: Eq + Hash,
+    {
+        // A set that grows hashes everything anew.
+        set.reserve(positions.len());
+        let futures = positions
+            .into_iter()
+            .filter_map(|position| self.given[position].take());
+        set.extend(futures);
     }
 
     /// Takes the waiter out of every future still there; from a settled one it is gone already.
@@ -882,7 +896,7 @@ impl<T> AcquiredFuture for Acquired<'_, Shared<T>> {
 pub struct _AcquireFutures<'a> {
     /// The positions of the settled ones.
     done: Vec<usize>,
-    /// One of these has an exception.
+    /// Whether one of these has an exception.
     failed: bool,
     /// The others, which are held.
     not_done: Box<dyn AcquiredAll + 'a>,
@@ -1138,8 +1152,12 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
 ) -> DoneAndNotDoneFutures<T, F> {
     let deadline = Deadline::after(timeout.into());
     let mut fs = Futures::new(fs);
+    let mut waited = DoneAndNotDoneFutures {
+        done: HashSet::new(),
+        not_done: HashSet::new(),
+    };
     let mut acquired = F::acquire(&fs);
-    let mut done = mem::take(&mut acquired.done);
+    let done = mem::take(&mut acquired.done);
     let pending_count = fs.len() - done.len();
     let enough = match return_when {
         ReturnWhen::FirstCompleted => !done.is_empty(),
@@ -1148,22 +1166,20 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
     };
     if enough || pending_count == 0 {
         drop(acquired);
+        fs.move_to(&mut waited.done, done);
     } else {
         let waiter = _create_and_install_waiters(&mut acquired, pending_count, return_when);
         drop(acquired);
-        waiter.base().event.wait(deadline);
-        fs.remove_waiter(waiter.base());
-        done.append(&mut lock(&waiter.base().finished_futures));
+        let waiter = waiter.base();
+        let finished_futures = || mem::take(&mut *lock(&waiter.finished_futures));
+        fs.move_to(&mut waited.done, done);
+        waiter.event.wait(deadline);
+        fs.move_to(&mut waited.done, finished_futures());
+        // The others may tell it as long as it is installed there.
+        fs.remove_waiter(waiter);
+        fs.move_to(&mut waited.done, finished_futures());
     }
-    // With room for all from the start: a set that grows hashes everything anew.
-    let mut waited = DoneAndNotDoneFutures {
-        done: HashSet::with_capacity(done.len()),
-        not_done: HashSet::with_capacity(fs.len() - done.len()),
-    };
-    let done = done
-        .into_iter()
-        .filter_map(|position| fs.given[position].take());
-    waited.done.extend(done);
+    waited.not_done.reserve(fs.len() - waited.done.len());
     waited.not_done.extend(fs.given.into_iter().flatten());
     waited
 }

@@ -14,10 +14,10 @@ use std::sync::Mutex;
 /// pass on to each other when they end.
 ///
 /// It has no bound, but is a chain of channels that have one. An unbounded channel allocates memory
-/// for every 31 items, which the getting thread frees. Where the allocator has locks for that, as
+/// every few items, which the getting thread frees. Where the allocator has locks for that, as
 /// glibc's has, that thread and the one that makes the next items wait for each other, in the kernel.
-/// Here a channel that is full is followed by one of twice its size, up to a limit, so that such
-/// meetings are few, and none once the queue is as large as it needs to be.
+/// Here a channel that is full is followed by one of twice its size, up to a limit: so nothing is
+/// allocated while the items that wait fit into one channel, and one channel for a thousand if not.
 ///
 /// Two locks, so that putting and getting do not wait for each other while there are items. Where
 /// both are held, `putting` was taken first.
@@ -50,18 +50,21 @@ struct Getting<T> {
     items: usize,
 }
 
+/// A channel has all its memory from the start, and most pools never have many items waiting.
 const MIN_CAPACITY: usize = 4;
+/// Larger ones would save little more, and the last one stays.
 const MAX_CAPACITY: usize = 1024;
 
 impl<T> Putting<T> {
-    /// Sending cannot fail otherwise: the queue owns the receivers.
+    /// Sends, and chains a channel if this one is full. There is no other error, since the queue owns
+    /// the receivers.
     fn send(&mut self, item: Option<T>) {
         if let Err(TrySendError::Full(item)) = self.sender.try_send(item) {
             self.capacity = MAX_CAPACITY.min(2 * self.capacity);
             let (sender, receiver) = mpsc::sync_channel(self.capacity);
             let _ = sender.try_send(item);
             let _ = self.next.send(receiver);
-            // Without a sender, the full channel is disconnected, once it is empty.
+            // The full channel has no sender now, and says so once it is empty.
             self.sender = sender;
         }
     }
@@ -73,6 +76,7 @@ impl<T> Getting<T> {
             match self.receiver.try_recv() {
                 Ok(item) => return Ok(item),
                 Err(TryRecvError::Empty) => return Err(Empty),
+                // The channel that follows was sent before this one lost its sender.
                 Err(TryRecvError::Disconnected) => {
                     self.receiver = self.next.try_recv().map_err(|_| Empty)?;
                 }
@@ -116,12 +120,11 @@ impl<T> SimpleQueue<T> {
         if putting.idle == 0 {
             return false;
         }
-        // The sleepers, and those about to be, are among the idle and the announced-to.
+        // Of all that wait, which are the idle and the announced-to, those that will look again
+        // by themselves: they look around before they sleep, or are waking up.
         let awake = putting.idle + putting.announced - putting.sleepers();
         putting.idle -= 1;
         putting.announced += 1;
-        // One that still looks around before it sleeps, or is waking up, will see the announcement by
-        // itself.
         if putting.announced > awake {
             putting.notify();
         }

@@ -31,7 +31,7 @@ struct Entry {
     executor_reference: Weak<Pool>,
 }
 
-/// Must be held while changing what it protects, and while nothing else is locked after it.
+/// Must be held while changing what it protects. Innermost: nothing else is locked under it.
 ///
 /// CPython holds it in every `submit`, so that no worker is created while the interpreter shuts
 /// down. Here `submit` takes it only to start a thread; `_python_exit` goes to the pools instead.
@@ -170,8 +170,7 @@ where
 }
 
 /// How many work items a worker is done with. The pool compares the sum of these with what was
-/// submitted to learn whether all its threads are needed, and drops them when it has all that it may
-/// have.
+/// submitted to learn whether all its threads are needed, and drops them once there are `max_workers`.
 type Done = Mutex<usize>;
 
 /// One work item in a worker's hands. It counts as done at the last moment before its outcome can be
@@ -355,9 +354,10 @@ impl RefUnwindSafe for Pool {}
 /// What CPython changes only with `_shutdown_lock` held.
 struct PoolState {
     threads: Vec<Arc<Thread>>,
-    /// Work items ever put into the queue.
+    /// How many work items were ever put into the queue.
     submitted: usize,
-    /// What each thread is done with of them; of no use, and none, once there are `max_workers`.
+    /// How many of them each thread is done with. Empty once there are `max_workers`, since then nobody
+    /// asks any more.
     done: Vec<Arc<Done>>,
     broken: bool,
     shutdown: Option<Shutdown>,

@@ -88,9 +88,9 @@ pub(super) struct Condition<T: ?Sized> {
 }
 
 struct Waited<T: ?Sized> {
-    /// Threads asleep in `wait_for` that were not notified.
+    /// How many threads are asleep in `wait_for`, less the notified.
     sleepers: u32,
-    /// Threads that were notified and have not woken up yet.
+    /// How many were notified and have not woken up yet.
     notified: u32,
     value: T,
 }
@@ -142,15 +142,19 @@ impl<T> Condition<T> {
         acquired
     }
 
-    /// Looks a few times whether `predicate` holds. What is waited for is often a microsecond away,
-    /// while falling asleep and being woken costs tens of them.
+    /// Looks a few times whether `predicate` holds, but after `MAX_OFFERS`. What is waited for is often a
+    /// microsecond away, while falling asleep and being woken costs tens of them.
     fn spin(&self, predicate: impl Fn(&T) -> bool) -> Option<Acquired<'_, T>> {
         let offers = OFFERS.with(Cell::get);
         OFFERS.with(|cell| cell.set(0));
         if offers == MAX_OFFERS {
             return None;
         }
-        let busy_rounds = if offers % 16 == 0 { BUSY_ROUNDS } else { 0 };
+        let busy_rounds = if offers % BUSY_EVERY == 0 {
+            BUSY_ROUNDS
+        } else {
+            0
+        };
         for round in 0..SPIN_ROUNDS {
             if round < busy_rounds {
                 for _ in 0..8 {
@@ -214,7 +218,7 @@ impl<T> Acquired<'_, T> {
 }
 
 impl<T: ?Sized> Acquired<'_, T> {
-    /// Threads that only a notification will wake.
+    /// How many threads are asleep with no notification on its way.
     pub(super) fn sleepers(&self) -> usize {
         self.waited.sleepers as usize
     }
@@ -268,6 +272,8 @@ const SPIN_ROUNDS: u32 = 24;
 /// The first of these keep the processor, which is the fastest when the thread that is waited for runs
 /// on another one. The others offer it to whoever can run.
 const BUSY_ROUNDS: u32 = 12;
+/// Of waits for which busy rounds are a waste, one in so many has them all the same; see `OFFERS`.
+const BUSY_EVERY: u32 = 16;
 /// A thread whose waits ended with its first offer this often in a row very likely shares the
 /// processor with the one that it waits for, while another may be free. The system does not part two
 /// threads that take turns. It does when it wakes one, so the next wait is a sleep.
@@ -275,7 +281,7 @@ const MAX_OFFERS: u32 = 32;
 
 thread_local! {
     /// How many waits of this thread in a row ended with its first offer of the processor. Then busy
-    /// rounds are a waste, and only every sixteenth wait tries them.
+    /// rounds are a waste: the thread that it waits for needs the processor that they keep.
     static OFFERS: Cell<u32> = const { Cell::new(0) };
 }
 
