@@ -874,6 +874,54 @@ fn bad_input_no_futures_and_the_same_future_many_times() {
 }
 
 #[test]
+fn bad_input_done_and_pending_futures_given_twice() {
+    watchdog("wait and as_completed", |_| {
+        let (a, b) = (Future::new(), Future::new());
+        let fs = vec![b.clone(), a.clone(), a.clone(), b.clone()];
+        b.set_result(1).unwrap();
+        let waited = wait(fs.clone(), None, FIRST_COMPLETED);
+        assert!(waited.done.len() == 1 && waited.done.contains(&b));
+        assert!(waited.not_done.len() == 1 && waited.not_done.contains(&a));
+        a.set_result(2).unwrap();
+        let waited = wait(fs, None, ALL_COMPLETED);
+        assert!(waited.done.len() == 2 && waited.not_done.is_empty());
+        // The first of several handles counts, whichever future has the lower address.
+        for [a, b] in [[&a, &b], [&b, &a]] {
+            let fs = [a, b, b, a].map(Clone::clone);
+            let completed = as_completed(fs, None).map(Result::unwrap);
+            assert!(completed.eq([a.clone(), b.clone()]));
+        }
+    });
+}
+
+#[test]
+fn bad_input_futures_that_nobody_else_has() {
+    watchdog("wait and as_completed", |_| {
+        // None of them can get done any more, if it is not.
+        for failing in 0..3 {
+            let fs = (0..4).map(|n| {
+                let future = Future::new();
+                match n {
+                    3 => {}
+                    n if n == failing => future.set_exception(Exception::msg("no")).unwrap(),
+                    n => future.set_result(n).unwrap(),
+                }
+                future
+            });
+            let waited = wait(fs, None, FIRST_EXCEPTION);
+            assert_eq!((waited.done.len(), waited.not_done.len()), (3, 1));
+        }
+        let fs = (0..100).map(|n| {
+            let future = Future::new();
+            future.set_result(n).unwrap();
+            future
+        });
+        let values = as_completed(fs, None).map(|future| future.unwrap().result(None).unwrap());
+        assert!(values.eq(0..100));
+    });
+}
+
+#[test]
 fn bad_input_to_map() {
     watchdog("map", |_| {
         let pool = ThreadPoolExecutor::new(1).unwrap();

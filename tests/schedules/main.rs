@@ -144,6 +144,20 @@ fn a_worker_whose_call_failed_is_reused() {
 }
 
 #[test]
+fn two_free_workers_are_reused() {
+    explore(|| {
+        let pool = pool(3);
+        all_results(meet(&pool, 2));
+        for _ in 0..2 {
+            // Not both need be idle yet, but both are done.
+            pool.submit(|| ()).unwrap().result(None).unwrap();
+            assert_eq!(pool.thread_count(), 2);
+        }
+        pool.shutdown();
+    });
+}
+
+#[test]
 fn workers_meet_after_a_call_was_cancelled() {
     explore(|| {
         let pool = pool(2);
@@ -265,6 +279,22 @@ fn a_queue_grows_while_it_is_emptied() {
         assert!(submitter.join().unwrap().into_iter().eq(0..8));
         assert_eq!(pool.queue_size(), 0);
         pool.shutdown();
+    });
+}
+
+/// From all the channels of the queue.
+#[test]
+fn every_queued_call_is_cancelled() {
+    explore(|| {
+        let pool = pool(1);
+        let (running, gate) = blocker(&pool);
+        let calls: Vec<_> = (0..14).map(|n| pool.submit(move || n).unwrap()).collect();
+        pool.shutdown_with(ShutdownOptions::new().wait(false).cancel_futures(true));
+        assert!(calls.iter().all(Future::cancelled));
+        drop(gate);
+        pool.shutdown();
+        assert_eq!(pool.queue_size(), 0);
+        running.result(None).unwrap();
     });
 }
 
