@@ -13,9 +13,11 @@ mod runners;
 mod workloads;
 
 use harness::{Options, Report};
+use std::io::Read;
 
 fn main() -> std::io::Result<()> {
     let options = Options::from_arguments();
+    keep_memory()?;
     if options.serve {
         return runners::serve();
     }
@@ -34,4 +36,13 @@ fn main() -> std::io::Result<()> {
         measure(&mut report, &options)?;
     }
     report.finish(&options)
+}
+
+/// Has glibc keep what is freed after each round, which it else gives back to the system, to get it
+/// anew, page by page, in the next: it takes the largest block freed so far for a sign of how much will
+/// be needed. What new memory costs is shown by `first burst`.
+fn keep_memory() -> std::io::Result<()> {
+    let mut block = Vec::with_capacity(31 << 20);
+    std::io::repeat(1).take(31 << 20).read_to_end(&mut block)?;
+    Ok(())
 }
