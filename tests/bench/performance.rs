@@ -13,11 +13,14 @@ mod runners;
 mod workloads;
 
 use harness::{Options, Report};
-use std::io::Read;
+use std::process::{self, Command};
+use std::{env, io};
 
-fn main() -> std::io::Result<()> {
+fn main() -> io::Result<()> {
     let options = Options::from_arguments();
-    keep_memory()?;
+    if env::var_os(KEEP_MEMORY[0].0).is_none() {
+        return run_with(KEEP_MEMORY);
+    }
     if options.serve {
         return runners::serve();
     }
@@ -39,10 +42,20 @@ fn main() -> std::io::Result<()> {
 }
 
 /// Has glibc keep what is freed after each round, which it else gives back to the system, to get it
-/// anew, page by page, in the next: it takes the largest block freed so far for a sign of how much will
-/// be needed. What new memory costs is shown by `first burst`.
-fn keep_memory() -> std::io::Result<()> {
-    let mut block = Vec::with_capacity(31 << 20);
-    std::io::repeat(1).take(31 << 20).read_to_end(&mut block)?;
-    Ok(())
+/// anew, page by page, in the next: a gibibyte, in blocks of up to the most it allows. Other libraries
+/// ignore it. What new memory costs is shown by `first burst`.
+const KEEP_MEMORY: [(&str, &str); 2] = [
+    ("MALLOC_TRIM_THRESHOLD_", "1073741824"),
+    ("MALLOC_MMAP_THRESHOLD_", "33554432"),
+];
+
+/// Runs this program with these variables, which are read when a process starts, and for the others
+/// that it starts in turn.
+fn run_with(variables: [(&str, &str); 2]) -> io::Result<()> {
+    let mut again = Command::new(env::current_exe()?);
+    let status = again
+        .args(env::args_os().skip(1))
+        .envs(variables)
+        .status()?;
+    process::exit(status.code().unwrap_or(1))
 }
