@@ -42,15 +42,15 @@ fn main() -> io::Result<()> {
 }
 
 /// Has glibc keep what is freed after each round, which it else gives back to the system, to get it
-/// anew, page by page, in the next: a gibibyte, in blocks of up to the most it allows. Other libraries
-/// ignore it. What new memory costs is shown by `first burst`.
+/// anew, page by page, in the next: a gibibyte, in blocks of up to 32 MiB, the most that it takes.
+/// Other libraries ignore it. What new memory costs is shown by `first burst`.
 const KEEP_MEMORY: [(&str, &str); 2] = [
     ("MALLOC_TRIM_THRESHOLD_", "1073741824"),
     ("MALLOC_MMAP_THRESHOLD_", "33554432"),
 ];
 
-/// Runs this program with these variables, which are read when a process starts, and for the others
-/// that it starts in turn.
+/// Runs this program with these variables, which glibc reads when a process starts; the processes that
+/// it starts in turn inherit them. Whoever has set the first keeps their own.
 fn run_with(variables: [(&str, &str); 2]) -> io::Result<()> {
     let mut again = Command::new(env::current_exe()?);
     let status = again
