@@ -856,7 +856,7 @@ impl<T> Future<T> {
     /// cancels it, or right now if it is done already. Callbacks are called in the order in which
     /// they were added, each exactly once, and no lock is held meanwhile.
     ///
-    /// A callback that panics is logged (see [`set_logger`]), and the next one is called. Callbacks
+    /// A callback that panics is logged (see [`set_logger`](super::set_logger)), and the next one is called. Callbacks
     /// that complete futures whose callbacks complete futures nest up to a fixed depth; what goes
     /// deeper is called, in order, before the outermost completion returns.
     ///

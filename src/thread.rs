@@ -546,7 +546,17 @@ impl Pool {
         }
         Ok(())
     }
+}
 
+/// CPython: `weakref_cb` in `ThreadPoolExecutor._adjust_thread_count`, which wakes the workers when
+/// the executor is gone.
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.work_queue.put(None);
+    }
+}
+
+impl Pool {
     fn start_thread(
         self: &Arc<Self>,
         number: usize,
@@ -576,17 +586,7 @@ impl Pool {
             .map_err(SubmitError::Thread)?;
         Ok(thread)
     }
-}
 
-/// CPython: `weakref_cb` in `ThreadPoolExecutor._adjust_thread_count`, which wakes the workers when
-/// the executor is gone.
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.work_queue.put(None);
-    }
-}
-
-impl Pool {
     /// CPython: `ThreadPoolExecutor._initializer_failed` in `thread.py`.
     fn _initializer_failed(&self) {
         let mut state = lock(&self.shutdown_lock);

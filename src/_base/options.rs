@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How to shut an executor down: [`Executor::shutdown_with`].
+/// How to shut an executor down: [`Executor::shutdown_with`](super::Executor::shutdown_with).
 ///
 /// ```
 /// use concurrent_futures::ShutdownOptions;
@@ -51,7 +51,7 @@ impl Default for ShutdownOptions {
     }
 }
 
-/// How to map: [`Executor::map_with`].
+/// How to map: [`Executor::map_with`](super::Executor::map_with).
 ///
 /// CPython: the keyword parameters of `Executor.map` in `_base.py`; `buffersize` is from 3.14.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
