@@ -183,7 +183,11 @@ struct Account<'a> {
 impl Account<'_> {
     fn take_off(&mut self) {
         if let Some(unfinished) = self.unfinished.take().and_then(Weak::upgrade) {
-            *lock(&unfinished) -= 1;
+            let mut unfinished = lock(&unfinished);
+            // Zero may be reached too early, by a call that came when the pool had all its threads and
+            // counted no longer, while another worker still has the account in its hands. Nobody reads
+            // it then.
+            *unfinished = unfinished.saturating_sub(1);
         }
     }
 }
