@@ -27,12 +27,11 @@ mod options;
 mod waker;
 
 use self::callback::Callback;
-use self::executor::Exit;
+use self::executor::{Exit, TryExit};
 use self::futures::{Erased, Futures};
 use self::lent::{Borrowers, LentValue};
 use self::map::Chunk;
 use self::nesting::Nesting;
-use self::waker::Awaited;
 use super::stdlib::exceptions::without_paths;
 use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::logging::Logger;
@@ -51,9 +50,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::vec::IntoIter;
 
+pub use self::callback::log_unretrieved;
 pub use self::futures::{Private, Untyped, Waitable};
 pub use self::map::{MapWith, Submit, Unsubmitted};
 pub use self::options::{MapOptions, ShutdownOptions};
+pub use self::waker::Awaited;
 pub use super::stdlib::exceptions::{Exception, TimeoutError, ValueError};
 
 /// When [`wait`] returns.
@@ -524,7 +525,7 @@ impl<T, F: Waitable<T>> Iterator for AsCompleted<T, F> {
                 return None;
             }
             if self.deadline.has_passed() {
-                let error = TimeoutError::new(self.pending, self.fs.len());
+                let error = TimeoutError::futures(self.pending, self.fs.len());
                 self.close();
                 return Some(Err(error));
             }
@@ -676,7 +677,7 @@ fn _result_or_cancel<T>(fut: &Future<T>, deadline: Deadline) -> Result<T, Error>
 pub struct Future<T> {
     core: Arc<Core<T>>,
     /// Set by polling: the callback that this handle has left with the future, to be woken by it.
-    awaited: Option<Awaited>,
+    pub(super) awaited: Option<Awaited>,
 }
 
 /// What the handles of a future share. A pool's future also has the work in it that will complete it,
@@ -729,7 +730,11 @@ enum Outcome<T> {
     /// waits here. (A second lock, for the value alone, would do without this. It would cost 16 bytes for
     /// each future, and run `T::clone` under a lock.)
     Lent(Option<Box<Borrowers<T>>>),
-    Exception(Exception),
+    Exception {
+        exception: Exception,
+        /// Somebody has asked for it, or left a callback; see [`log_unretrieved`].
+        retrieved: bool,
+    },
 }
 
 impl<T> Future<T> {
@@ -773,7 +778,7 @@ impl<T> fmt::Debug for Future<T> {
         let shared = self.acquire();
         let state = shared.state;
         let exception = match &shared.typed.outcome {
-            Outcome::Exception(exception) => Some(exception.clone()),
+            Outcome::Exception { exception, .. } => Some(exception.clone()),
             _ => None,
         };
         drop(shared);
@@ -847,20 +852,34 @@ impl<T> Future<T> {
         self.acquire().state
     }
 
+    /// Waits until the future is done, and asks for its outcome.
+    fn wait_until_done(
+        &self,
+        deadline: Deadline,
+    ) -> Result<Acquired<'_, Shared<TypedPart<T>>>, Error> {
+        let is_done = |shared: &Shared<TypedPart<T>>| shared.state.is_done();
+        let mut shared = self.core.condition.wait_for(is_done, deadline);
+        match shared.state {
+            State::Pending | State::Running => Err(Error::Timeout),
+            State::Cancelled | State::CancelledAndNotified => Err(Error::Cancelled),
+            State::Finished => {
+                shared.typed.set_retrieved();
+                Ok(shared)
+            }
+        }
+    }
+
     /// Waits for the value, and borrows it.
     ///
     /// CPython: `Future.__get_result` in `_base.py`, and the waiting half of `Future.result`.
     fn __get_result(&self, deadline: Deadline) -> Result<LentValue<'_, T>, Error> {
-        let is_done = |shared: &Shared<TypedPart<T>>| shared.state.is_done();
-        let mut shared = self.core.condition.wait_for(is_done, deadline);
-        match (shared.state, &shared.typed.outcome) {
-            (State::Cancelled | State::CancelledAndNotified, _) => return Err(Error::Cancelled),
-            (State::Pending | State::Running, _) => return Err(Error::Timeout),
-            (State::Finished, Outcome::Exception(exception)) => {
+        let mut shared = self.wait_until_done(deadline)?;
+        match &shared.typed.outcome {
+            Outcome::Exception { exception, .. } => {
                 return Err(Error::Exception(exception.clone()))
             }
-            (State::Finished, Outcome::None) => return Err(Error::Taken),
-            (State::Finished, Outcome::Value(_) | Outcome::Lent(_)) => {}
+            Outcome::None => return Err(Error::Taken),
+            Outcome::Value(_) | Outcome::Lent(_) => {}
         }
         if shared.typed.is_lent() && !matches!(deadline, Deadline::Now) {
             // Most values are cloned sooner than a sleeping thread could be woken.
@@ -908,6 +927,7 @@ impl<T> Future<T> {
             shared.typed.done_callbacks.push(callback);
             return;
         }
+        shared.typed.set_retrieved();
         drop(shared);
         let mut done_callbacks = KeyedList::<Box<dyn Callback<T>>>::new();
         done_callbacks.push(callback);
@@ -966,15 +986,9 @@ impl<T> Future<T> {
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Option<Exception>, Error> {
         let deadline = Deadline::after(timeout.into());
-        let shared = self
-            .core
-            .condition
-            .wait_for(|shared| shared.state.is_done(), deadline);
-        match (shared.state, &shared.typed.outcome) {
-            (State::Cancelled | State::CancelledAndNotified, _) => Err(Error::Cancelled),
-            (State::Pending | State::Running, _) => Err(Error::Timeout),
-            (State::Finished, Outcome::Exception(exception)) => Ok(Some(exception.clone())),
-            (State::Finished, _) => Ok(None),
+        match &self.wait_until_done(deadline)?.typed.outcome {
+            Outcome::Exception { exception, .. } => Ok(Some(exception.clone())),
+            _ => Ok(None),
         }
     }
 
@@ -1061,11 +1075,12 @@ impl<T> Future<T> {
                 message: format!("{}: {:?}", state, self),
             });
         }
-        let done_callbacks = mem::take(&mut shared.typed.done_callbacks);
-        if outcome.is_ok() && done_callbacks.is_empty() && !mem::needs_drop::<T>() {
+        let called_back = !shared.typed.done_callbacks.is_empty();
+        if outcome.is_ok() && !called_back && !mem::needs_drop::<T>() {
             last_act();
         }
         shared.set_outcome(outcome);
+        let done_callbacks = mem::take(&mut shared.typed.done_callbacks);
         shared.notify_all();
         self._invoke_callbacks(done_callbacks);
         Ok(())
@@ -1262,6 +1277,32 @@ pub trait Executor {
         let _exit = Exit(&self);
         body(&self)
     }
+
+    /// [`with`](Executor::with) for a `body` that may fail. On `Err`, and on a panic, the calls that
+    /// have not begun are cancelled, so that a program that has failed does not go on with them.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, Executor, ThreadPoolExecutor};
+    ///
+    /// let failed = ThreadPoolExecutor::new(1)?.try_with(|pool| {
+    ///     let futures = pool.map(|n| 10 / n, [5, 0, 2])?;
+    ///     futures.collect::<Result<Vec<i32>, Error>>()
+    /// });
+    /// assert_eq!(failed.unwrap_err().to_string(), "attempt to divide by zero");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// **Differs from CPython:** its `with` statement runs everything that was submitted, also after an
+    /// exception (gh-130975).
+    fn try_with<R, E>(self, body: impl FnOnce(&Self) -> Result<R, E>) -> Result<R, E>
+    where
+        Self: Sized,
+    {
+        let mut exit = TryExit::new(&self);
+        let result = body(&self);
+        exit.set_failed(result.is_err());
+        result
+    }
 }
 
 impl<T, U: Submit<T>> Iterator for Map<T, U> {
@@ -1320,9 +1361,11 @@ pub struct Map<T, U = ()> {
 /// An executor can no longer run anything, after a severe failure.
 ///
 /// CPython: `BrokenExecutor` in `_base.py`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct BrokenExecutor {
     message: String,
+    /// What broke it.
+    cause: Option<Exception>,
 }
 
 impl BrokenExecutor {
@@ -1330,9 +1373,26 @@ impl BrokenExecutor {
     pub fn new(message: impl Into<String>) -> Self {
         BrokenExecutor {
             message: message.into(),
+            cause: None,
         }
     }
+
+    /// The same, with what has broken it as its [`source`](StdError::source).
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl Into<Option<Exception>>) -> Self {
+        self.cause = cause.into();
+        self
+    }
 }
+
+/// Two are equal if they say the same.
+impl PartialEq for BrokenExecutor {
+    fn eq(&self, other: &Self) -> bool {
+        self.message == other.message
+    }
+}
+
+impl Eq for BrokenExecutor {}
 
 impl fmt::Display for BrokenExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -1340,7 +1400,11 @@ impl fmt::Display for BrokenExecutor {
     }
 }
 
-impl StdError for BrokenExecutor {}
+impl StdError for BrokenExecutor {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_ref().map(Exception::as_dyn_error)
+    }
+}
 
 /// Why an executor did not take a call. The call was dropped without being run.
 ///
@@ -1358,6 +1422,8 @@ pub enum SubmitError {
     Thread(std::io::Error),
     /// An option of [`map_with`](Executor::map_with) is out of range.
     Value(ValueError),
+    /// The executor has as many calls as it takes at a time; see `BoundedExecutor`.
+    Full,
 }
 
 impl fmt::Display for SubmitError {
@@ -1370,6 +1436,7 @@ impl fmt::Display for SubmitError {
             SubmitError::Broken(error) => error.fmt(f),
             SubmitError::Thread(error) => write!(f, "can't start new thread: {}", error),
             SubmitError::Value(error) => error.fmt(f),
+            SubmitError::Full => f.pad("the executor is full"),
         }
     }
 }
@@ -1378,8 +1445,16 @@ impl StdError for SubmitError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             SubmitError::Thread(error) => Some(error),
+            SubmitError::Broken(error) => error.source(),
             _ => None,
         }
+    }
+}
+
+/// So that `?` works on what `submit` returns where an [`Error`] is returned.
+impl From<SubmitError> for Error {
+    fn from(error: SubmitError) -> Self {
+        Error::Exception(Exception::new(error))
     }
 }
 
@@ -1474,7 +1549,12 @@ impl<T> Shared<TypedPart<T>> {
             }
             Err(exception) => {
                 self.failed = true;
-                self.typed.outcome = Outcome::Exception(exception);
+                // Whoever has left a callback will see it.
+                let retrieved = !self.typed.done_callbacks.is_empty();
+                self.typed.outcome = Outcome::Exception {
+                    exception,
+                    retrieved,
+                };
                 for (waiter, position) in waiters {
                     waiter.add_exception(position);
                 }
@@ -1484,6 +1564,12 @@ impl<T> Shared<TypedPart<T>> {
 }
 
 impl<T> TypedPart<T> {
+    fn set_retrieved(&mut self) {
+        if let Outcome::Exception { retrieved, .. } = &mut self.outcome {
+            *retrieved = true;
+        }
+    }
+
     fn is_lent(&self) -> bool {
         matches!(self.outcome, Outcome::Lent(_))
     }

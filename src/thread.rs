@@ -1,19 +1,20 @@
 //! The thread pool: CPython's `thread.py`.
 
 use super::_base::{
-    BrokenExecutor, Core, Exception, Executor, Future, ShutdownOptions, SubmitError, ValueError,
-    Work, LOGGER,
+    BrokenExecutor, Core, Exception, Executor, Future, Map, MapOptions, MapWith, ShutdownOptions,
+    SubmitError, TimeoutError, ValueError, Work, LOGGER,
 };
 use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::process_wide;
 use super::stdlib::queue::SimpleQueue;
-use super::stdlib::threading::{lock, lock_busy, Thread};
+use super::stdlib::threading::{lock, lock_busy, Deadline, Thread};
 use std::error::Error as StdError;
 use std::fmt;
 use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
+use std::time::Duration;
 
 /// What CPython's module keeps in `_threads_queues`, `_shutdown` and `ThreadPoolExecutor._counter`.
 struct Global {
@@ -59,6 +60,11 @@ fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
 ///
 /// CPython: `_python_exit` in `thread.py`.
 pub fn _python_exit() {
+    python_exit(Deadline::Never);
+}
+
+/// [`_python_exit`], which waits no longer than until the deadline.
+fn python_exit(deadline: Deadline) {
     let entries = global(|global| {
         global._shutdown = true;
         global._threads_queues.iter().cloned().collect::<Vec<_>>()
@@ -77,7 +83,13 @@ pub fn _python_exit() {
         return;
     }
     for entry in &entries {
-        entry.thread.join();
+        entry.thread.join(deadline);
+    }
+    let alive = entries.iter().filter(|entry| entry.thread.is_alive());
+    let alive = alive.count();
+    if alive > 0 {
+        let error = TimeoutError::workers(alive, entries.len());
+        LOGGER.critical("Exception ignored at exit:", Some(&error.into()));
     }
     // An entry may be the last to know of a queue, and of a call that was left in it.
     LOGGER.log_panic("exception ignored in _python_exit", || drop(entries));
@@ -102,18 +114,36 @@ pub fn _python_exit() {
 ///
 /// CPython: `threading._register_atexit(_python_exit)` in `thread.py`.
 pub fn at_exit() -> AtExit {
-    AtExit
+    AtExit { timeout: None }
 }
 
 /// What [`at_exit`] returns. Dropping it calls [`_python_exit`].
 #[derive(Debug)]
 #[must_use = "dropping it shuts all pools down; keep it in a variable until the end of `main`"]
 #[non_exhaustive]
-pub struct AtExit;
+pub struct AtExit {
+    timeout: Option<Duration>,
+}
+
+impl AtExit {
+    /// The guard waits no longer than that. What is not done by then ends with the process, and how many
+    /// workers were still running is logged; see [`set_logger`](super::set_logger).
+    ///
+    /// ```
+    /// use concurrent_futures::at_exit;
+    /// use std::time::Duration;
+    ///
+    /// let _exit = at_exit().timeout(Duration::from_secs(5));
+    /// ```
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = timeout.into();
+        self
+    }
+}
 
 impl Drop for AtExit {
     fn drop(&mut self) {
-        _python_exit();
+        python_exit(Deadline::after(self.timeout));
     }
 }
 
@@ -235,19 +265,21 @@ fn _worker(
 ) {
     if let Some(Err(exception)) = initializer.map(initialize) {
         LOGGER.critical("Exception in initializer:", Some(&exception));
-        LOGGER.log_panic("Exception in worker", || drop(exception));
-        match executor_reference.upgrade() {
-            Some(executor) => {
-                executor._initializer_failed();
-                LOGGER.log_panic("Exception in worker", || drop(executor));
+        let broken = BrokenThreadPool {
+            cause: Some(exception),
+        };
+        // What may panic is `Drop` of the error, and of the pool, to which this may be the last reference.
+        LOGGER.log_panic("Exception in worker", || {
+            match executor_reference.upgrade() {
+                Some(executor) => executor._initializer_failed(broken),
+                None => {
+                    // As in `_initializer_failed`, but the pool is gone, so there is none to mark as broken.
+                    let stranded = strand(work_queue, broken);
+                    work_queue.put(None);
+                    follow_up(stranded);
+                }
             }
-            None => {
-                // As in `_initializer_failed`, but the pool is gone, so there is none to mark as broken.
-                let stranded = strand(work_queue);
-                work_queue.put(None);
-                follow_up(stranded);
-            }
-        }
+        });
         return;
     }
     loop {
@@ -297,8 +329,8 @@ fn drain(work_queue: &WorkQueue) -> Vec<Arc<dyn QueuedCall>> {
 
 /// Takes everything out of the queue of a broken pool, and fails the calls. What is left to do, without
 /// any lock, is to `follow_up`.
-fn strand(work_queue: &WorkQueue) -> Vec<Arc<dyn QueuedCall>> {
-    let exception = Exception::new(BrokenThreadPool);
+fn strand(work_queue: &WorkQueue, broken: BrokenThreadPool) -> Vec<Arc<dyn QueuedCall>> {
+    let exception = Exception::new(broken);
     let work_items = drain(work_queue);
     for work_item in &work_items {
         Arc::clone(work_item).mark_failed(exception.clone());
@@ -330,12 +362,25 @@ fn follow_up(work_items: Vec<Arc<dyn QueuedCall>>) {
 }
 
 /// A worker thread failed to initialize, so its pool can no longer run anything. It converts into a
-/// [`BrokenExecutor`], and is also the exception of every future that was pending then.
+/// [`BrokenExecutor`], and is also the exception of every future that was pending then. Its
+/// [`source`](StdError::source) is what the initializer failed with.
 ///
 /// CPython: `BrokenThreadPool` in `thread.py`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct BrokenThreadPool;
+pub struct BrokenThreadPool {
+    /// What the initializer failed with.
+    cause: Option<Exception>,
+}
+
+/// Any two are equal: they say the same.
+impl PartialEq for BrokenThreadPool {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for BrokenThreadPool {}
 
 impl fmt::Display for BrokenThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -343,11 +388,15 @@ impl fmt::Display for BrokenThreadPool {
     }
 }
 
-impl StdError for BrokenThreadPool {}
+impl StdError for BrokenThreadPool {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_ref().map(Exception::as_dyn_error)
+    }
+}
 
 impl From<BrokenThreadPool> for BrokenExecutor {
     fn from(error: BrokenThreadPool) -> Self {
-        BrokenExecutor::new(error.to_string())
+        BrokenExecutor::new(error.to_string()).with_cause(error.cause)
     }
 }
 
@@ -408,8 +457,8 @@ struct PoolState {
     threads: Vec<Arc<Thread>>,
     /// `None` once there are `max_workers` threads. The workers refer to it weakly.
     unfinished: Option<Arc<Unfinished>>,
-    /// An initializer has failed.
-    broken: bool,
+    /// `Some` once an initializer has failed.
+    broken: Option<BrokenThreadPool>,
     /// `None` as long as the pool takes calls.
     shutdown: Option<Shutdown>,
 }
@@ -502,7 +551,7 @@ impl ThreadPoolExecutorBuilder {
             shutdown_lock: Mutex::new(PoolState {
                 threads: Vec::new(),
                 unfinished: Some(Arc::default()),
-                broken: false,
+                broken: None,
                 shutdown: None,
             }),
         })))
@@ -538,7 +587,7 @@ impl Executor for ThreadPoolExecutor {
     ///
     /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
     fn shutdown_with(&self, options: ShutdownOptions) {
-        self.0.shutdown(options);
+        let _ = self.0.shutdown(options);
     }
 }
 
@@ -640,10 +689,13 @@ impl Pool {
     }
 
     /// CPython: `ThreadPoolExecutor._initializer_failed` in `thread.py`.
-    fn _initializer_failed(&self) {
+    fn _initializer_failed(&self, broken: BrokenThreadPool) {
         let mut state = lock(&self.shutdown_lock);
-        state.broken = true;
-        let stranded = strand(&self.work_queue);
+        // Of several that fail, the first one's error is kept. The others' are dropped with the argument,
+        // when the lock is released.
+        let first = state.broken.as_ref().unwrap_or(&broken).clone();
+        state.broken = Some(first.clone());
+        let stranded = strand(&self.work_queue, first);
         if state.shutdown.is_some() {
             // The sentinel is drained with the rest, and other workers may be waiting for it.
             self.work_queue.put(None);
@@ -653,7 +705,8 @@ impl Pool {
     }
 
     /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
-    fn shutdown(&self, options: ShutdownOptions) {
+    fn shutdown(&self, options: ShutdownOptions) -> Result<(), TimeoutError> {
+        let deadline = Deadline::after(options.timeout);
         let mut state = lock(&self.shutdown_lock);
         state.shutdown = state.shutdown.or(Some(Shutdown::Executor));
         let cancelled = if options.cancel_futures {
@@ -667,10 +720,17 @@ impl Pool {
         let threads = state.threads.clone();
         drop(state);
         follow_up(cancelled);
-        if options.wait && !threads.iter().any(|thread| thread.is_current()) {
-            for thread in threads {
-                thread.join();
+        if !options.wait {
+            return Ok(());
+        }
+        if !threads.iter().any(|thread| thread.is_current()) {
+            for thread in &threads {
+                thread.join(deadline);
             }
+        }
+        match threads.iter().filter(|thread| thread.is_alive()).count() {
+            0 => Ok(()),
+            alive => Err(TimeoutError::workers(alive, threads.len())),
         }
     }
 
@@ -685,7 +745,134 @@ impl Pool {
     }
 }
 
+/// As those of [`Executor`], for errors of more kinds: a trait of Rust 1.63 cannot ask for this bound
+/// without turning away executors that were written for the other one.
 impl ThreadPoolExecutor {
+    /// Schedules `f` and returns a future for its result. `f` may fail, with any error, a box with an
+    /// error in it, a text (`String` or `&'static str`), or an [`Exception`].
+    ///
+    /// # Errors
+    ///
+    /// When the pool takes no more calls; see [`SubmitError`].
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    /// use std::error::Error;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1)?;
+    /// let boxed = pool.try_submit(|| -> Result<u8, Box<dyn Error + Send + Sync>> { Ok("7".parse()?) })?;
+    /// assert_eq!(boxed.result(None)?, 7);
+    /// let text = pool.try_submit(|| Err::<(), _>("no eggs"))?;
+    /// assert_eq!(text.result(None).unwrap_err().to_string(), "no eggs");
+    /// # Ok::<(), Box<dyn Error>>(())
+    /// ```
+    ///
+    /// CPython: `ThreadPoolExecutor.submit` in `thread.py`.
+    pub fn try_submit<F, T, E>(&self, f: F) -> Result<Future<T>, SubmitError>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        Executor::try_submit(self, move || f().map_err(Exception::from_any))
+    }
+
+    /// [`map`](Executor::map) for an `f` that may fail, in the ways of
+    /// [`try_submit`](ThreadPoolExecutor::try_submit).
+    ///
+    /// # Errors
+    ///
+    /// When the pool takes no more calls; those submitted so far are made all the same.
+    ///
+    /// CPython: `Executor.map` in `_base.py`.
+    pub fn try_map<F, I, T, E>(&self, f: F, iterable: I) -> Result<Map<T>, SubmitError>
+    where
+        F: Fn(I::Item) -> Result<T, E> + Send + Sync + 'static,
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        T: Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        Executor::try_map(
+            self,
+            move |item| f(item).map_err(Exception::from_any),
+            iterable,
+        )
+    }
+
+    /// [`map_with`](Executor::map_with) for an `f` that may fail, in the ways of
+    /// [`try_submit`](ThreadPoolExecutor::try_submit).
+    ///
+    /// # Errors
+    ///
+    /// When the pool takes no more calls, or for a `buffersize` or `chunksize` of zero.
+    ///
+    /// CPython: `Executor.map` in `_base.py`.
+    pub fn try_map_with<F, I, T, E>(
+        &self,
+        f: F,
+        iterable: I,
+        options: MapOptions,
+    ) -> Result<MapWith<'_, Self, I, T>, SubmitError>
+    where
+        F: Fn(I::Item) -> Result<T, E> + Send + Sync + 'static,
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        T: Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let f = move |item| f(item).map_err(Exception::from_any);
+        Executor::try_map_with(self, f, iterable, options)
+    }
+}
+
+impl ThreadPoolExecutor {
+    /// [`shutdown_with`](Executor::shutdown_with), which also says whether all workers have ended in time.
+    /// If not, the pool is shut down all the same, and a later call waits again.
+    ///
+    /// # Errors
+    ///
+    /// If the time-out of `options` has passed; or if a worker of the pool itself calls this, which
+    /// cannot wait for its own end. How many workers are still running is in the error.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ShutdownOptions, ThreadPoolExecutor};
+    /// use std::sync::mpsc;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ThreadPoolExecutor::new(8)?;
+    /// let (sender, receiver) = mpsc::channel::<()>();
+    /// pool.submit(move || receiver.recv())?;
+    /// let options = ShutdownOptions::new().timeout(Duration::from_millis(10));
+    /// let error = pool.shutdown_timeout(options).unwrap_err();
+    /// assert_eq!(error.to_string(), "1 (of 1) workers still running");
+    /// drop(sender);
+    /// pool.shutdown();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// CPython: none; asked for in gh-72165.
+    pub fn shutdown_timeout(&self, options: ShutdownOptions) -> Result<(), TimeoutError> {
+        self.0.shutdown(options)
+    }
+
+    /// Whether the pool takes no more calls because it was shut down, by [`shutdown`](Executor::shutdown)
+    /// or at the end of the program. Nothing is said of the calls that it has.
+    ///
+    /// CPython: `ThreadPoolExecutor._shutdown` in `thread.py`.
+    pub fn is_shutdown(&self) -> bool {
+        lock(&self.0.shutdown_lock).shutdown.is_some()
+    }
+
+    /// Whether the pool was shut down and all its workers have come to their end, so that everything that
+    /// it was given is done. It does not block.
+    ///
+    /// CPython: none; Java's `ExecutorService.isTerminated`.
+    pub fn is_terminated(&self) -> bool {
+        let state = lock(&self.0.shutdown_lock);
+        state.shutdown.is_some() && !state.threads.iter().any(|thread| thread.is_alive())
+    }
+
     /// How many threads the pool may have.
     ///
     /// CPython: `ThreadPoolExecutor._max_workers` in `thread.py`.
@@ -712,8 +899,8 @@ impl ThreadPoolExecutor {
 impl PoolState {
     /// An error if the pool takes no more calls.
     fn check_open(&self) -> Result<(), SubmitError> {
-        if self.broken {
-            return Err(BrokenThreadPool.into());
+        if let Some(broken) = &self.broken {
+            return Err(broken.clone().into());
         }
         match self.shutdown {
             None => Ok(()),
@@ -823,9 +1010,9 @@ impl ThreadPoolExecutorBuilder {
     pub fn try_initializer<F, E>(mut self, initializer: F) -> Self
     where
         F: Fn() -> Result<(), E> + Send + Sync + 'static,
-        E: Into<Exception>,
+        E: Into<Box<dyn StdError + Send + Sync>>,
     {
-        self.initializer = Some(Arc::new(move || initializer().map_err(Into::into)));
+        self.initializer = Some(Arc::new(move || initializer().map_err(Exception::from_any)));
         self
     }
 

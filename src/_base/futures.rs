@@ -7,8 +7,8 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// What [`wait`](super::wait) and [`as_completed`](super::as_completed) take: a [`Future`] or an
-/// `AnyFuture`.
+/// What [`wait`](super::wait) and [`as_completed`](super::as_completed) take: a [`Future`], an
+/// `AnyFuture`, or a reference to one of them.
 ///
 /// It cannot be implemented, and its method cannot be called, elsewhere.
 pub trait Waitable<T>: Clone + Eq + Hash + fmt::Debug {
@@ -19,6 +19,16 @@ pub trait Waitable<T>: Clone + Eq + Hash + fmt::Debug {
 
     #[doc(hidden)]
     fn untyped(&self, _: Private) -> Untyped<'_>;
+}
+
+/// A reference to a future stands for it, and is what is yielded or returned.
+impl<T, F: Waitable<T>> Waitable<T> for &F {
+    type Handle = Self;
+
+    fn untyped(&self, private: Private) -> Untyped<'_> {
+        // The same reference may be given twice.
+        (**self).untyped(private).shared_if(true)
+    }
 }
 
 /// Makes a method private to this crate: the method asks for one of these, and nobody else can make one.
