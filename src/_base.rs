@@ -24,7 +24,9 @@ mod lent;
 mod map;
 mod nesting;
 mod options;
+mod shared;
 mod waker;
+mod work;
 
 use self::callback::Callback;
 use self::executor::{Exit, TryExit};
@@ -55,6 +57,7 @@ pub use self::futures::{Private, Untyped, Waitable};
 pub use self::map::{MapWith, Submit, Unsubmitted};
 pub use self::options::{MapOptions, ShutdownOptions};
 pub use self::waker::Awaited;
+pub(super) use self::work::{Blocked, Help, PoolNumber, Work, NO_NUMBER};
 pub use super::stdlib::exceptions::{Exception, TimeoutError, ValueError};
 
 /// When [`wait`] returns.
@@ -418,6 +421,8 @@ pub struct AsCompleted<T, F: Waitable<T> = Future<T>> {
     waiter: Arc<_AsCompletedWaiter>,
     /// Where the waiter was installed. A future drops it from its list when it tells it.
     installed: Vec<Installed>,
+    /// To how many of these this thread has offered its help, or need not.
+    helped: usize,
     deadline: Deadline,
     value: PhantomData<fn() -> T>,
 }
@@ -508,6 +513,7 @@ pub fn as_completed<T, F: Waitable<T>>(
         fs,
         waiter,
         installed,
+        helped: 0,
         deadline,
         value: PhantomData,
     }
@@ -529,7 +535,11 @@ impl<T, F: Waitable<T>> Iterator for AsCompleted<T, F> {
                 self.close();
                 return Some(Err(error));
             }
-            self.waiter.0.event.wait(self.deadline);
+            let event = &self.waiter.0.event;
+            let not_helped = self.installed[self.helped..].iter().map(|it| it.position);
+            let (helped, _help) = self.fs.help(not_helped, event, self.deadline);
+            self.helped += helped;
+            event.wait(self.deadline);
             self.finished = self.waiter.take_finished_futures().into_iter();
         }
     }
@@ -631,6 +641,8 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
         let waiter = waiter.base();
         let finished_futures = || mem::take(&mut *lock(&waiter.finished_futures));
         fs.move_to(&mut waited.done, done);
+        let positions = installed.iter().map(|installed| installed.position);
+        let (_, _help) = fs.help(positions, &waiter.event, deadline);
         waiter.event.wait(deadline);
         fs.move_to(&mut waited.done, finished_futures());
         // The futures that were collected no longer have the waiter. The others may tell it until it is
@@ -683,29 +695,19 @@ pub struct Future<T> {
 /// What the handles of a future share. A pool's future also has the work in it that will complete it,
 /// in the same allocation: memory is the greater part of what a small call costs. Where the type of
 /// that work is not known, it can only be kept or discarded.
-pub(super) struct Core<T, W: ?Sized = dyn Work> {
+pub(super) struct Core<T, W: ?Sized = dyn Work<T>> {
     condition: Condition<Shared<TypedPart<T>>>,
     pub(super) work: W,
-}
-
-/// A pool's work item as its future sees it: something to keep, or to discard.
-pub(super) trait Work: Send + Sync + UnwindSafe + RefUnwindSafe {
-    /// The future is done without it: drops what it has of the user's.
-    fn discard(&self);
-}
-
-/// The work of a future that was made without any.
-impl Work for () {
-    fn discard(&self) {}
 }
 
 /// CPython: the attributes that `Future.__init__` sets in `_base.py`. What does not depend on the type
 /// of the result comes first, so that `wait` and `as_completed` can do without that type.
 struct Shared<R: ?Sized> {
     state: State,
-    /// A future that a pool made tells its waiters itself when it is cancelled. In CPython, a worker
-    /// does that once it meets the future's work item, which may be late or never.
-    made_by_pool: bool,
+    /// The number of the pool that made it, if one did. Such a future tells its waiters itself when it is
+    /// cancelled. In CPython, a worker does that once it meets the future's work item, which may be late
+    /// or never.
+    pool: Option<PoolNumber>,
     /// Whether there is an exception in `typed`.
     failed: bool,
     /// Whom to tell, each with this future's position in that waiter's list. Empty once the state is
@@ -743,7 +745,7 @@ impl<T> Future<T> {
     ///
     /// CPython: `Future.__init__` in `_base.py`.
     pub fn new() -> Self {
-        Core::pending((), false).into_future()
+        Core::pending((), None).into_future()
     }
 
     fn _invoke_callbacks(&self, done_callbacks: KeyedList<Box<dyn Callback<T>>>) {
@@ -857,8 +859,14 @@ impl<T> Future<T> {
         &self,
         deadline: Deadline,
     ) -> Result<Acquired<'_, Shared<TypedPart<T>>>, Error> {
-        let is_done = |shared: &Shared<TypedPart<T>>| shared.state.is_done();
-        let mut shared = self.core.condition.wait_for(is_done, deadline);
+        let mut shared = self.acquire();
+        if !shared.state.is_done() && !matches!(deadline, Deadline::Now) {
+            let pending = shared.state == State::Pending;
+            drop(shared);
+            let _help = pending.then(|| self.core.work.help(self, deadline));
+            let is_done = |shared: &Shared<TypedPart<T>>| shared.state.is_done();
+            shared = self.core.condition.wait_for(is_done, deadline);
+        }
         match shared.state {
             State::Pending | State::Running => Err(Error::Timeout),
             State::Cancelled | State::CancelledAndNotified => Err(Error::Cancelled),
@@ -1020,7 +1028,7 @@ impl<T> Future<T> {
                 shared.notify_cancel();
                 Ok(false)
             }
-            State::CancelledAndNotified if shared.made_by_pool => Ok(false),
+            State::CancelledAndNotified if shared.pool.is_some() => Ok(false),
             state => {
                 drop(shared);
                 let message = format!("Future {} in unexpected state: {}", self.id(), state);
@@ -1471,106 +1479,5 @@ impl From<BrokenExecutor> for SubmitError {
 impl From<ValueError> for SubmitError {
     fn from(error: ValueError) -> Self {
         SubmitError::Value(error)
-    }
-}
-
-// ---- What the above is made of, and has no counterpart in `_base.py`
-
-impl<T, W: Work + 'static> Core<T, W> {
-    /// For a pool; see [`Shared::made_by_pool`].
-    pub(super) fn new(work: W) -> Arc<Self> {
-        Core::pending(work, true)
-    }
-
-    fn pending(work: W, made_by_pool: bool) -> Arc<Self> {
-        Arc::new(Core {
-            condition: Condition::new(Shared {
-                state: State::Pending,
-                made_by_pool,
-                failed: false,
-                waiters: KeyedList::new(),
-                typed: TypedPart {
-                    outcome: Outcome::None,
-                    done_callbacks: KeyedList::new(),
-                },
-            }),
-            work,
-        })
-    }
-
-    pub(super) fn into_future(self: Arc<Self>) -> Future<T> {
-        Future {
-            core: self,
-            awaited: None,
-        }
-    }
-}
-
-impl<T> Future<T> {
-    /// Python's `id(future)`.
-    pub(super) fn id(&self) -> usize {
-        Arc::as_ptr(&self.core) as *const () as usize
-    }
-
-    fn acquire(&self) -> Acquired<'_, Shared<TypedPart<T>>> {
-        self.core.condition.acquire()
-    }
-}
-
-impl<R: ?Sized> Shared<R> {
-    /// For a pending future. The caller then wakes the sleepers, and calls [`Future::follow_up`].
-    fn set_cancelled(&mut self) {
-        self.state = State::Cancelled;
-        if self.made_by_pool {
-            self.notify_cancel();
-        }
-    }
-
-    /// Tells the waiters that the future was cancelled.
-    fn notify_cancel(&mut self) {
-        self.state = State::CancelledAndNotified;
-        for (waiter, position) in mem::take(&mut self.waiters) {
-            waiter.add_cancelled(position);
-        }
-    }
-}
-
-impl<T> Shared<TypedPart<T>> {
-    /// For a future that is not done. The caller then wakes the sleepers, and calls the callbacks.
-    fn set_outcome(&mut self, outcome: Result<T, Exception>) {
-        self.state = State::Finished;
-        let waiters = mem::take(&mut self.waiters);
-        match outcome {
-            Ok(value) => {
-                self.typed.outcome = Outcome::Value(value);
-                for (waiter, position) in waiters {
-                    waiter.add_result(position);
-                }
-            }
-            Err(exception) => {
-                self.failed = true;
-                // Whoever has left a callback will see it.
-                let retrieved = !self.typed.done_callbacks.is_empty();
-                self.typed.outcome = Outcome::Exception {
-                    exception,
-                    retrieved,
-                };
-                for (waiter, position) in waiters {
-                    waiter.add_exception(position);
-                }
-            }
-        }
-    }
-}
-
-impl<T> TypedPart<T> {
-    fn set_retrieved(&mut self) {
-        if let Outcome::Exception { retrieved, .. } = &mut self.outcome {
-            *retrieved = true;
-        }
-    }
-
-    fn is_lent(&self) -> bool {
-        matches!(self.outcome, Outcome::Lent(_))
     }
 }

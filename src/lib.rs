@@ -285,11 +285,7 @@ mod beyond;
 mod stdlib;
 pub mod thread;
 
-/// What is public of Python's `threading`.
-pub mod threading {
-    #[doc(inline)]
-    pub use super::stdlib::event::Event;
-}
+pub use self::stdlib::event as threading;
 
 #[doc(inline)]
 pub use self::_base::{

@@ -1,8 +1,14 @@
 //! The thread pool: CPython's `thread.py`.
 
+mod builder;
+mod helping;
+mod more;
+
+pub use self::builder::ThreadPoolExecutorBuilder;
+use self::helping::{Current, Helping, DEFAULT_STACK, STACK_OF_A_CALL};
 use super::_base::{
-    BrokenExecutor, Core, Exception, Executor, Future, Map, MapOptions, MapWith, ShutdownOptions,
-    SubmitError, TimeoutError, ValueError, Work, LOGGER,
+    BrokenExecutor, Core, Exception, Executor, Future, Help, PoolNumber, ShutdownOptions,
+    SubmitError, TimeoutError, ValueError, Work, LOGGER, NO_NUMBER,
 };
 use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::process_wide;
@@ -10,7 +16,6 @@ use super::stdlib::queue::SimpleQueue;
 use super::stdlib::threading::{lock, lock_busy, Deadline, Thread};
 use std::error::Error as StdError;
 use std::fmt;
-use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
@@ -24,6 +29,8 @@ struct Global {
     /// `_python_exit` has run: no thread is started any more.
     _shutdown: bool,
     _counter: usize,
+    /// Of pools, those with a prefix included.
+    pools: u32,
 }
 
 #[derive(Clone)]
@@ -42,6 +49,7 @@ static _GLOBAL_SHUTDOWN_LOCK: process_wide::sync::Mutex<Global> =
         _threads_queues: KeyedList::new(),
         _shutdown: false,
         _counter: 0,
+        pools: 0,
     });
 
 fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
@@ -49,6 +57,14 @@ fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     f(&mut global)
+}
+
+/// The number of a new pool. After four billion pools, numbers are used again.
+fn next_pool_number() -> PoolNumber {
+    global(|global| {
+        global.pools = global.pools % (u32::MAX - 1) + 1;
+        PoolNumber::new(global.pools).unwrap_or(NO_NUMBER)
+    })
 }
 
 /// Shuts all thread pools of the process down, for good, and waits until what they were given is
@@ -158,14 +174,6 @@ struct _WorkItem<F> {
     f: Mutex<Option<F>>,
 }
 
-impl<F: Send> Work for _WorkItem<F> {
-    fn discard(&self) {
-        // Not dropped with the lock held.
-        let f = lock(&self.f).take();
-        drop(f);
-    }
-}
-
 /// A work item with its future, whatever their types.
 trait QueuedCall: Send + Sync {
     /// Runs the call, unless it was cancelled.
@@ -191,18 +199,11 @@ where
     fn run(self: Arc<Self>, counted: &mut Counted<'_>) {
         let f = lock(&self.work.f).take();
         let future = self.into_future();
-        let f = match (future.set_running_or_notify_cancel(), f) {
-            (Ok(true), Some(f)) => f,
-            // Somebody else has marked it as running, which was logged. But nobody else has the call.
-            (Err(_), Some(f)) if future.running() => f,
-            // Cancelled; or completed by somebody else, which was logged.
-            _ => return,
-        };
-        // `f` is consumed, and its captures with it, before anybody can see the result.
-        let outcome = catch_unwind(AssertUnwindSafe(|| f().map_err(Into::into)))
-            .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
-        if let Err(error) = future.complete(outcome, || counted.take_off()) {
-            LOGGER.critical("Exception in worker", Some(&Exception::new(error)));
+        match f {
+            Some(f) => run(&future, f, counted),
+            None if future.cancelled() => {}
+            // Another worker, which waited for it, has run it, and has taken it off the count.
+            None => counted.unfinished = None,
         }
     }
 
@@ -216,6 +217,60 @@ where
 
     fn follow_up(self: Arc<Self>) {
         self.into_future().follow_up();
+    }
+}
+
+impl<F, T, E> Work<T> for _WorkItem<F>
+where
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: Into<Exception>,
+{
+    fn discard(&self) {
+        // Not dropped with the lock held.
+        let f = lock(&self.f).take();
+        drop(f);
+    }
+
+    fn help(&self, future: &Future<T>, deadline: Deadline) -> Help {
+        let helping = match Helping::begin(future.pool(), deadline) {
+            Ok(helping) => helping,
+            Err(help) => return help,
+        };
+        let f = match lock(&self.f).take() {
+            Some(f) => f,
+            None => return Help::Wait,
+        };
+        let mut counted = Counted {
+            unfinished: Some(&helping.unfinished),
+        };
+        run(future, f, &mut counted);
+        if future.cancelled() {
+            // The worker that meets it takes it off the count.
+            counted.unfinished = None;
+        }
+        Help::Ran
+    }
+}
+
+/// Runs a call, unless it was cancelled.
+fn run<F, T, E>(future: &Future<T>, f: F, counted: &mut Counted<'_>)
+where
+    F: FnOnce() -> Result<T, E>,
+    E: Into<Exception>,
+{
+    match future.set_running_or_notify_cancel() {
+        Ok(true) => {}
+        // Somebody else has marked it as running, which was logged. But nobody else has the call.
+        Err(_) if future.running() => {}
+        // Cancelled; or completed by somebody else, which was logged.
+        _ => return,
+    }
+    // `f` is consumed, and its captures with it, before anybody can see the result.
+    let outcome = catch_unwind(AssertUnwindSafe(|| f().map_err(Into::into)))
+        .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
+    if let Err(error) = future.complete(outcome, || counted.take_off()) {
+        LOGGER.critical("Exception in worker", Some(&Exception::new(error)));
     }
 }
 
@@ -440,6 +495,10 @@ struct Pool {
     /// Calls that no worker has picked up, and the sentinel. The workers have references, too.
     work_queue: Arc<WorkQueue>,
     thread_name_prefix: String,
+    /// Its futures have it, so that a worker can tell calls of its own pool from others.
+    number: PoolNumber,
+    /// Whether a worker that waits for a call of this pool runs it.
+    helps: bool,
     /// In bytes; std's default for `None`.
     thread_stack_size: Option<usize>,
     /// Run by each thread before its first call.
@@ -457,6 +516,10 @@ struct PoolState {
     threads: Vec<Arc<Thread>>,
     /// `None` once there are `max_workers` threads. The workers refer to it weakly.
     unfinished: Option<Arc<Unfinished>>,
+    /// How many workers wait for calls of this pool that they may not run; and whether it was logged that
+    /// all of them do.
+    blocked: usize,
+    warned: bool,
     /// `Some` once an initializer has failed.
     broken: Option<BrokenThreadPool>,
     /// `None` as long as the pool takes calls.
@@ -503,14 +566,14 @@ impl ThreadPoolExecutor {
         ThreadPoolExecutorBuilder {
             max_workers: None,
             thread_name_prefix: String::new(),
+            helps: true,
             thread_stack_size: None,
             initializer: None,
         }
     }
 }
 
-/// The other half of `ThreadPoolExecutor.__init__`. The builder, at the end of this file, has its
-/// parameters.
+/// The other half of `ThreadPoolExecutor.__init__`. Its parameters are in `thread/builder.rs`.
 impl ThreadPoolExecutorBuilder {
     /// Makes the pool. No thread is started yet.
     ///
@@ -546,11 +609,15 @@ impl ThreadPoolExecutorBuilder {
             max_workers,
             work_queue: Arc::new(SimpleQueue::new()),
             thread_name_prefix,
+            number: next_pool_number(),
+            helps: self.helps,
             thread_stack_size: self.thread_stack_size,
             initializer: self.initializer,
             shutdown_lock: Mutex::new(PoolState {
                 threads: Vec::new(),
                 unfinished: Some(Arc::default()),
+                blocked: 0,
+                warned: false,
                 broken: None,
                 shutdown: None,
             }),
@@ -565,9 +632,8 @@ impl Executor for ThreadPoolExecutor {
         T: Send + 'static,
         E: Into<Exception>,
     {
-        let work_item = Core::new(_WorkItem {
-            f: Mutex::new(Some(f)),
-        });
+        let f = Mutex::new(Some(f));
+        let work_item = Core::new(_WorkItem { f }, self.0.number);
         let future = Arc::clone(&work_item).into_future();
         self.0.submit(work_item)?;
         Ok(future)
@@ -675,8 +741,16 @@ impl Pool {
             builder = builder.stack_size(size);
         }
         let initializer = self.initializer.clone();
+        let depth = self.thread_stack_size.unwrap_or(DEFAULT_STACK) / STACK_OF_A_CALL;
+        let current = Current {
+            pool: Arc::downgrade(self),
+            number: self.number,
+            unfinished: Weak::clone(&unfinished),
+            depth: if self.helps { depth } else { 0 },
+        };
         thread
             .start(builder, move || {
+                current.set();
                 let Entry {
                     work_queue,
                     executor_reference,
@@ -745,157 +819,6 @@ impl Pool {
     }
 }
 
-/// As those of [`Executor`], for errors of more kinds: a trait of Rust 1.63 cannot ask for this bound
-/// without turning away executors that were written for the other one.
-impl ThreadPoolExecutor {
-    /// Schedules `f` and returns a future for its result. `f` may fail, with any error, a box with an
-    /// error in it, a text (`String` or `&'static str`), or an [`Exception`].
-    ///
-    /// # Errors
-    ///
-    /// When the pool takes no more calls; see [`SubmitError`].
-    ///
-    /// ```
-    /// use concurrent_futures::ThreadPoolExecutor;
-    /// use std::error::Error;
-    ///
-    /// let pool = ThreadPoolExecutor::new(1)?;
-    /// let boxed = pool.try_submit(|| -> Result<u8, Box<dyn Error + Send + Sync>> { Ok("7".parse()?) })?;
-    /// assert_eq!(boxed.result(None)?, 7);
-    /// let text = pool.try_submit(|| Err::<(), _>("no eggs"))?;
-    /// assert_eq!(text.result(None).unwrap_err().to_string(), "no eggs");
-    /// # Ok::<(), Box<dyn Error>>(())
-    /// ```
-    ///
-    /// CPython: `ThreadPoolExecutor.submit` in `thread.py`.
-    pub fn try_submit<F, T, E>(&self, f: F) -> Result<Future<T>, SubmitError>
-    where
-        F: FnOnce() -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        Executor::try_submit(self, move || f().map_err(Exception::from_any))
-    }
-
-    /// [`map`](Executor::map) for an `f` that may fail, in the ways of
-    /// [`try_submit`](ThreadPoolExecutor::try_submit).
-    ///
-    /// # Errors
-    ///
-    /// When the pool takes no more calls; those submitted so far are made all the same.
-    ///
-    /// CPython: `Executor.map` in `_base.py`.
-    pub fn try_map<F, I, T, E>(&self, f: F, iterable: I) -> Result<Map<T>, SubmitError>
-    where
-        F: Fn(I::Item) -> Result<T, E> + Send + Sync + 'static,
-        I: IntoIterator,
-        I::Item: Send + 'static,
-        T: Send + 'static,
-        E: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        Executor::try_map(
-            self,
-            move |item| f(item).map_err(Exception::from_any),
-            iterable,
-        )
-    }
-
-    /// [`map_with`](Executor::map_with) for an `f` that may fail, in the ways of
-    /// [`try_submit`](ThreadPoolExecutor::try_submit).
-    ///
-    /// # Errors
-    ///
-    /// When the pool takes no more calls, or for a `buffersize` or `chunksize` of zero.
-    ///
-    /// CPython: `Executor.map` in `_base.py`.
-    pub fn try_map_with<F, I, T, E>(
-        &self,
-        f: F,
-        iterable: I,
-        options: MapOptions,
-    ) -> Result<MapWith<'_, Self, I, T>, SubmitError>
-    where
-        F: Fn(I::Item) -> Result<T, E> + Send + Sync + 'static,
-        I: IntoIterator,
-        I::Item: Send + 'static,
-        T: Send + 'static,
-        E: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        let f = move |item| f(item).map_err(Exception::from_any);
-        Executor::try_map_with(self, f, iterable, options)
-    }
-}
-
-impl ThreadPoolExecutor {
-    /// [`shutdown_with`](Executor::shutdown_with), which also says whether all workers have ended in time.
-    /// If not, the pool is shut down all the same, and a later call waits again.
-    ///
-    /// # Errors
-    ///
-    /// If the time-out of `options` has passed; or if a worker of the pool itself calls this, which
-    /// cannot wait for its own end. How many workers are still running is in the error.
-    ///
-    /// ```
-    /// use concurrent_futures::{Executor, ShutdownOptions, ThreadPoolExecutor};
-    /// use std::sync::mpsc;
-    /// use std::time::Duration;
-    ///
-    /// let pool = ThreadPoolExecutor::new(8)?;
-    /// let (sender, receiver) = mpsc::channel::<()>();
-    /// pool.submit(move || receiver.recv())?;
-    /// let options = ShutdownOptions::new().timeout(Duration::from_millis(10));
-    /// let error = pool.shutdown_timeout(options).unwrap_err();
-    /// assert_eq!(error.to_string(), "1 (of 1) workers still running");
-    /// drop(sender);
-    /// pool.shutdown();
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// CPython: none; asked for in gh-72165.
-    pub fn shutdown_timeout(&self, options: ShutdownOptions) -> Result<(), TimeoutError> {
-        self.0.shutdown(options)
-    }
-
-    /// Whether the pool takes no more calls because it was shut down, by [`shutdown`](Executor::shutdown)
-    /// or at the end of the program. Nothing is said of the calls that it has.
-    ///
-    /// CPython: `ThreadPoolExecutor._shutdown` in `thread.py`.
-    pub fn is_shutdown(&self) -> bool {
-        lock(&self.0.shutdown_lock).shutdown.is_some()
-    }
-
-    /// Whether the pool was shut down and all its workers have come to their end, so that everything that
-    /// it was given is done. It does not block.
-    ///
-    /// CPython: none; Java's `ExecutorService.isTerminated`.
-    pub fn is_terminated(&self) -> bool {
-        let state = lock(&self.0.shutdown_lock);
-        state.shutdown.is_some() && !state.threads.iter().any(|thread| thread.is_alive())
-    }
-
-    /// How many threads the pool may have.
-    ///
-    /// CPython: `ThreadPoolExecutor._max_workers` in `thread.py`.
-    pub fn max_workers(&self) -> usize {
-        self.0.max_workers
-    }
-
-    /// How many threads the pool has started. Those that have ended, because the pool was shut down
-    /// or is broken, are counted, too.
-    ///
-    /// CPython: `len(ThreadPoolExecutor._threads)` in `thread.py`.
-    pub fn thread_count(&self) -> usize {
-        lock(&self.0.shutdown_lock).threads.len()
-    }
-
-    /// How many calls no worker has picked up yet, cancelled ones included.
-    ///
-    /// CPython: `ThreadPoolExecutor._work_queue.qsize()` in `thread.py`, which counts sentinels, too.
-    pub fn queue_size(&self) -> usize {
-        self.0.work_queue.qsize()
-    }
-}
-
 impl PoolState {
     /// An error if the pool takes no more calls.
     fn check_open(&self) -> Result<(), SubmitError> {
@@ -944,94 +867,6 @@ impl fmt::Debug for ThreadPoolExecutor {
             .field("thread_name_prefix", &self.0.thread_name_prefix)
             .field("thread_count", &self.thread_count())
             .field("queue_size", &self.queue_size())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Makes a [`ThreadPoolExecutor`]; see [`ThreadPoolExecutor::builder`].
-///
-/// ```
-/// use concurrent_futures::{Executor, ThreadPoolExecutor};
-///
-/// let pool = ThreadPoolExecutor::builder()
-///     .max_workers(2)
-///     .thread_name_prefix("fetch")
-///     .initializer(|| println!("{:?} starts", std::thread::current().name()))
-///     .build()?;
-/// let name = pool.submit(|| std::thread::current().name().map(str::to_owned))?;
-/// assert_eq!(name.result(None)?.as_deref(), Some("fetch_0"));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// CPython: the keyword parameters of `ThreadPoolExecutor.__init__` in `thread.py`.
-#[must_use = "a builder does nothing until `build` is called"]
-pub struct ThreadPoolExecutorBuilder {
-    max_workers: Option<usize>,
-    thread_name_prefix: String,
-    thread_stack_size: Option<usize>,
-    initializer: Option<Arc<Initializer>>,
-}
-
-impl ThreadPoolExecutorBuilder {
-    /// How many threads the pool may have; for `None`, as many as there are processors and four
-    /// more, but at most 32.
-    ///
-    /// CPython: the parameter `max_workers`.
-    pub fn max_workers(mut self, max_workers: impl Into<Option<usize>>) -> Self {
-        self.max_workers = max_workers.into();
-        self
-    }
-
-    /// Thread M of the pool is named `prefix_M`. Without a prefix, or with an empty one, it is
-    /// `ThreadPoolExecutor-N_M`, where N counts the pools of the process that have no prefix.
-    ///
-    /// CPython: the parameter `thread_name_prefix`.
-    pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.thread_name_prefix = prefix.into();
-        self
-    }
-
-    /// What each thread calls before its first task. When it panics, the pool is broken: every call
-    /// that is pending fails with [`BrokenThreadPool`], and every later `submit` is refused with
-    /// [`SubmitError::Broken`].
-    ///
-    /// CPython: the parameters `initializer` and `initargs`.
-    pub fn initializer(self, initializer: impl Fn() + Send + Sync + 'static) -> Self {
-        self.try_initializer(move || {
-            initializer();
-            Ok::<(), Exception>(())
-        })
-    }
-
-    /// Like [`initializer`](ThreadPoolExecutorBuilder::initializer), for one that may fail: an error
-    /// breaks the pool as a panic does. It is logged; see [`set_logger`](super::set_logger).
-    ///
-    /// CPython: the parameters `initializer` and `initargs`.
-    pub fn try_initializer<F, E>(mut self, initializer: F) -> Self
-    where
-        F: Fn() -> Result<(), E> + Send + Sync + 'static,
-        E: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        self.initializer = Some(Arc::new(move || initializer().map_err(Exception::from_any)));
-        self
-    }
-
-    /// The size of each thread's stack, in bytes, which the system may round up. By default, what
-    /// `std::thread` takes.
-    ///
-    /// CPython: `threading.stack_size`.
-    pub fn thread_stack_size(mut self, bytes: usize) -> Self {
-        self.thread_stack_size = Some(bytes);
-        self
-    }
-}
-
-impl fmt::Debug for ThreadPoolExecutorBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ThreadPoolExecutorBuilder")
-            .field("max_workers", &self.max_workers)
-            .field("thread_name_prefix", &self.thread_name_prefix)
-            .field("thread_stack_size", &self.thread_stack_size)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! The other end of a future, for executors of one's own.
 
-use super::super::_base::{Core, Exception, Future, InvalidStateError};
+use super::super::_base::{Core, Exception, Future, InvalidStateError, NO_NUMBER};
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -39,7 +39,7 @@ impl<T> Promise<T> {
     /// A promise whose future is pending.
     pub fn new() -> Self {
         Promise {
-            future: Core::new(()).into_future(),
+            future: Core::new((), NO_NUMBER).into_future(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! `threading.Event` for everybody.
+//! What is public of Python's `threading`: an event, for calls that are to be stopped.
 
 use super::threading::{self, Deadline};
 use std::fmt;
