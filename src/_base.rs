@@ -58,7 +58,7 @@ pub use self::map::{MapWith, Submit, Unsubmitted};
 pub use self::options::{MapOptions, ShutdownOptions};
 pub use self::waker::Awaited;
 pub(super) use self::work::{Blocked, Help, PoolNumber, Work, NO_NUMBER};
-pub use super::stdlib::exceptions::{Exception, TimeoutError, ValueError};
+pub use super::stdlib::exceptions::{Exception, IntoException, TimeoutError, ValueError};
 
 /// When [`wait`] returns.
 ///

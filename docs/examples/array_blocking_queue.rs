@@ -200,7 +200,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         })?);
     }
 
-    wait(producers, None, ALL_COMPLETED);
+    let _ = wait(producers, None, ALL_COMPLETED);
     for _ in 0..CONSUMERS {
         queue.put(None);
     }

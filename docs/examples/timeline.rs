@@ -69,7 +69,7 @@ fn run() -> Result<Vec<Span>, Box<dyn Error>> {
             futures.push(submit(&pool, futures.len() + 1, time, start)?);
         }
     }
-    wait(futures.clone(), None, ALL_COMPLETED);
+    let _ = wait(futures.clone(), None, ALL_COMPLETED);
     pool.shutdown();
     let mut spans = Vec::new();
     for future in futures {
