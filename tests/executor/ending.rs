@@ -275,7 +275,7 @@ pub fn shutdown_ends_the_threads<M: ExecutorMixin>(name: &str) {
             let (threads, futures) = Threads::watch::<M>(executor, &gate);
             if idle {
                 gate.open();
-                wait(futures, None, ALL_COMPLETED);
+                let _ = wait(futures, None, ALL_COMPLETED);
             } else {
                 gate.open_soon();
             }
@@ -298,7 +298,7 @@ pub fn dropping_the_executor_ends_its_threads<M: ExecutorMixin>(name: &str) {
             let (threads, futures) = Threads::watch::<M>(&executor, &gate);
             if idle {
                 gate.open();
-                wait(futures, None, ALL_COMPLETED);
+                let _ = wait(futures, None, ALL_COMPLETED);
             } else {
                 // If the drop waits for the calls, it is not to wait for ever.
                 soon(move || gate.open());
