@@ -287,9 +287,8 @@ mod thread_pool_conformance {
         }
     }
 
+    // The others are in test_as_completed.rs and test_wait.rs.
     executor_tests!(ThreadPoolMixin);
-    as_completed_tests!(ThreadPoolMixin);
-    wait_tests!(ThreadPoolMixin);
     shutdown_tests!(ThreadPoolMixin);
 }
 
@@ -451,8 +450,6 @@ macro_rules! around {
 
 around! {
     room_for_1: ThreadPoolExecutor = BoundedExecutor::new(ThreadPoolExecutor::new(2)?, 1);
-    room_for_4: ThreadPoolExecutor = BoundedExecutor::new(ThreadPoolExecutor::new(2)?, 4);
-    room_for_100: ThreadPoolExecutor = BoundedExecutor::new(ThreadPoolExecutor::new(2)?, 100);
     around_thread_per_task: ThreadPerTaskExecutor =
         BoundedExecutor::new(ThreadPerTaskExecutor::new(), 2);
     around_inline: InlineExecutor = BoundedExecutor::new(InlineExecutor::new(), 1);

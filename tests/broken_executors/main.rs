@@ -16,8 +16,24 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 
 const CHILD: &str = "BROKEN_EXECUTORS_CHILD";
+
+/// What is wrong with the pools of this process: nothing, except in a child process of [`caught`]. So one
+/// mix-in does for all flaws, and each case need be compiled but once.
+static FLAW: Mutex<Flaw> = Mutex::new(Flaw::None);
+
+struct Mixin;
+
+impl ExecutorMixin for Mixin {
+    type Executor = Pool;
+
+    fn executor_type(max_workers: usize) -> Result<Pool, Box<dyn Error>> {
+        let flaw = *FLAW.lock().unwrap();
+        Pool::new(max_workers, flaw)
+    }
+}
 
 /// Runs a case in a process of its own, which may hang or die, as the test `name`, which must be the one
 /// that calls this. It is to fail, and to say that `promise` is broken. Returns all that it has said.
@@ -25,8 +41,9 @@ const CHILD: &str = "BROKEN_EXECUTORS_CHILD";
 /// The watchdog is impatient there, since it is what finds many a flaw. A machine may be so slow that the
 /// watchdog bites too early, and so names another promise, or that the flaw does not show in time; so
 /// there are several attempts, and more time for the later ones.
-fn caught(name: &str, case: fn(&str), promise: &str) -> String {
+fn caught(name: &str, flaw: Flaw, case: fn(&str), promise: &str) -> String {
     if env::var(CHILD).as_deref() == Ok(name) {
+        *FLAW.lock().unwrap() = flaw;
         case(name);
         return String::new();
     }
@@ -54,17 +71,8 @@ macro_rules! broken {
         $(
             #[test]
             fn $name() {
-                struct Mixin;
-
-                impl ExecutorMixin for Mixin {
-                    type Executor = Pool;
-
-                    fn executor_type(max_workers: usize) -> Result<Pool, Box<dyn Error>> {
-                        Pool::new(max_workers, Flaw::$flaw)
-                    }
-                }
-
-                caught(stringify!($name), executor::$file::$case::<Mixin>, $promise);
+                let case = executor::$file::$case::<Mixin>;
+                caught(stringify!($name), Flaw::$flaw, case, $promise);
             }
         )*
     };
@@ -183,39 +191,34 @@ impl ExecutorMixin for NoExit {
 fn waits_for_nothing_at_exit() {
     let case = executor::shutdown::test_interpreter_shutdown::<NoExit>;
     let promise = "the guard `AT_EXIT` lets everything run that was submitted";
-    caught("waits_for_nothing_at_exit", case, promise);
+    caught("waits_for_nothing_at_exit", Flaw::None, case, promise);
 }
 
 #[test]
 fn takes_calls_after_exit() {
     let case = executor::shutdown::test_submit_after_interpreter_shutdown::<NoExit>;
     let promise = "after the guard `AT_EXIT`, a call is refused";
-    caught("takes_calls_after_exit", case, promise);
+    caught("takes_calls_after_exit", Flaw::None, case, promise);
 }
 
 #[test]
 fn waits_for_nothing_at_exit_after_shutdown() {
     let case = executor::shutdown::test_hang_gh83386::<NoExit>;
     let promise = "the guard `AT_EXIT` also waits after a `shutdown` that did not";
-    caught("waits_for_nothing_at_exit_after_shutdown", case, promise);
+    caught(
+        "waits_for_nothing_at_exit_after_shutdown",
+        Flaw::None,
+        case,
+        promise,
+    );
 }
 
 /// What hangs is ended after the time that the environment says, and by its name.
 #[test]
 fn hangs() {
-    struct Mixin;
-
-    impl ExecutorMixin for Mixin {
-        type Executor = Pool;
-
-        fn executor_type(max_workers: usize) -> Result<Pool, Box<dyn Error>> {
-            Pool::new(max_workers, Flaw::NeverCancels)
-        }
-    }
-
     let case = executor::shutdown::test_cancel_futures::<Mixin>;
     let promise = "`shutdown` with `cancel_futures` cancels what waits, and lets what runs end";
-    let said = caught("hangs", case, promise);
+    let said = caught("hangs", Flaw::NeverCancels, case, promise);
     if env::var(CHILD).is_err() {
         assert!(
             said.contains("hangs: hung: it has not ended after "),
@@ -226,22 +229,12 @@ fn hangs() {
 
 /// The same pool without a flaw.
 mod flawless {
-    use super::*;
+    use super::Mixin;
 
-    struct Flawless;
-
-    impl ExecutorMixin for Flawless {
-        type Executor = Pool;
-
-        fn executor_type(max_workers: usize) -> Result<Pool, Box<dyn Error>> {
-            Pool::new(max_workers, Flaw::None)
-        }
-    }
-
-    executor_tests!(Flawless);
-    as_completed_tests!(Flawless);
-    wait_tests!(Flawless);
-    shutdown_tests!(Flawless);
+    executor_tests!(Mixin);
+    as_completed_tests!(Mixin);
+    wait_tests!(Mixin);
+    shutdown_tests!(Mixin);
 }
 
 /// What is a flaw in one executor may be the purpose of another, which says so.
@@ -299,18 +292,15 @@ mod choices {
     mod stack {
         use super::Stack;
         executor_tests!(Stack);
-        shutdown_tests!(Stack);
     }
 
     mod shared {
         use super::Shared;
-        executor_tests!(Shared);
         shutdown_tests!(Shared);
     }
 
     mod outlives {
         use super::Outlives;
-        executor_tests!(Outlives);
         shutdown_tests!(Outlives);
     }
 
