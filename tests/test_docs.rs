@@ -633,7 +633,7 @@ fn row_69_what_shutdown_meets_first_is_run_or_cancelled() {
         for _ in 0..300 {
             let pool = ThreadPoolExecutor::new(5).unwrap();
             let (sender, ran) = mpsc::channel();
-            let future = pool.submit(move || drop(sender.send(()))).unwrap();
+            let future = pool.submit(move || sender.send(()).unwrap()).unwrap();
             pool.shutdown_with(ShutdownOptions::new().cancel_futures(true));
             assert!(future.done());
             assert_eq!(ran.try_recv().is_ok(), !future.cancelled());
