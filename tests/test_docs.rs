@@ -574,7 +574,9 @@ fn row_43_what_python_keeps_in_attributes() {
         let waiting = pool.submit(|| ()).unwrap();
         assert_eq!((pool.thread_count(), pool.queue_size()), (3, 1));
         assert_eq!(waiting.state(), State::Pending);
+        assert!(!pool.is_shutdown());
         pool.shutdown_with(ShutdownOptions::new().wait(false));
+        assert!(pool.is_shutdown());
         assert_eq!(pool.queue_size(), 1, "the sentinel is no call");
         gate.open();
         pool.shutdown();
