@@ -5,6 +5,10 @@
 //! cargo run --example array_blocking_queue
 //! ```
 
+#[macro_use]
+#[path = "printing/pipe.rs"]
+mod pipe;
+
 use concurrent_futures::{wait, Executor, ThreadPoolExecutor, ALL_COMPLETED};
 use std::error::Error;
 use std::fmt;
