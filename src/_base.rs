@@ -2,31 +2,57 @@
 //!
 //! # Lock order
 //!
-//! An executor's shutdown lock, then a future's condition, then a waiter's lock. The conditions of
-//! several futures are taken in the order of their addresses, behind those of futures that no other
-//! thread can have ([`_AcquireFutures`]). The locks of the queue, of a worker's account and of a
-//! thread handle are innermost: nothing else is locked under them, but one half of the queue under
-//! the other. No code of the user's runs under any of them: what is to be called or dropped is
-//! moved out first.
+//! A thread that holds one lock of this crate and takes another takes them in this order:
+//!
+//! 1. a pool's shutdown lock;
+//! 2. the conditions of futures: of several, in the order of their addresses, except that those to
+//!    which the thread has the only handle come first, in any order ([`_AcquireFutures`] says why);
+//! 3. a waiter's locks, and its event's;
+//! 4. the queue's `putting`, then its `getting`; a pool's account of its calls; the registry of all
+//!    workers; a thread's id.
+//!
+//! 4 is also taken directly under 1, and nothing of 2 or 3 ever is under 4. The handle of a thread is
+//! held while that thread is joined, for as long as it runs, and so is taken with no other lock held.
+//! No code of the user's runs under any of them: what is to be called or dropped is moved out first.
 
-use super::awaiting::Task;
-use super::process;
-use super::threading::{lock, Acquired, Condition, Deadline, Event};
-use std::any::{type_name, Any};
-use std::cell::RefCell;
+mod callback;
+mod executor;
+mod futures;
+mod handle;
+mod keyed_list;
+mod map;
+mod nesting;
+mod options;
+mod waker;
+
+use self::callback::Callback;
+use self::executor::Exit;
+use self::futures::{Futures, Typed};
+use self::keyed_list::KeyedList;
+use self::map::Chunk;
+use self::nesting::Nesting;
+use self::waker::Awaited;
+use super::stdlib::exceptions::without_paths;
+use super::stdlib::logging::Logger;
+use super::stdlib::threading::{lock, Acquired, Condition, Deadline, Event};
+use std::any::type_name;
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::io::Write;
+use std::hash::Hash;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::vec::IntoIter;
+
+pub use self::futures::{Private, Untyped, Waitable};
+pub use self::map::{MapWith, Submit, Unsubmitted};
+pub use self::options::{MapOptions, ShutdownOptions};
+pub use super::stdlib::exceptions::{Exception, TimeoutError, ValueError};
 
 /// When [`wait`] returns.
 ///
@@ -77,9 +103,9 @@ impl State {
         matches!(self, State::Cancelled | State::CancelledAndNotified)
     }
 
-    /// What `wait` and `as_completed` mean by done: a cancelled future is not, until those who wait
-    /// for it were told.
-    fn is_settled(self) -> bool {
+    /// Whether the state will never change again: what `wait` and `as_completed` mean by done. A
+    /// cancelled future is not, until those who wait for it were told.
+    fn is_final(self) -> bool {
         matches!(self, State::CancelledAndNotified | State::Finished)
     }
 
@@ -106,131 +132,8 @@ impl fmt::Display for State {
     }
 }
 
-/// How grave a [`LogRecord`] is.
-///
-/// CPython: the levels of `logging` that `concurrent.futures` uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Level {
-    /// A callback panicked; whatever it was called for went on.
-    Error,
-    /// An initializer failed, or a future was used against the rules.
-    Critical,
-}
-
-/// What a [logger](set_logger) is told.
-///
-/// CPython: a call of `LOGGER.exception` or `LOGGER.critical`.
-#[derive(Debug)]
-pub struct LogRecord<'a> {
-    level: Level,
-    message: &'a str,
-    exception: Option<&'a Exception>,
-}
-
-impl LogRecord<'_> {
-    /// How grave it is.
-    pub fn level(&self) -> Level {
-        self.level
-    }
-
-    /// CPython's message, such as `exception calling callback for <Future at 0x... state=finished
-    /// returned i32>`.
-    pub fn message(&self) -> &str {
-        self.message
-    }
-
-    /// The exception that is reported, if the report is about one: CPython's `exc_info`.
-    pub fn exception(&self) -> Option<&Exception> {
-        self.exception
-    }
-}
-
-type Logger = dyn Fn(&LogRecord<'_>) + Send + Sync;
-
-static LOGGER: process::sync::Mutex<Option<Arc<Logger>>> = process::sync::Mutex::new(None);
-
-fn swap_logger(logger: Option<Arc<Logger>>) -> Option<Arc<Logger>> {
-    let mut current = LOGGER.lock().unwrap_or_else(PoisonError::into_inner);
-    mem::replace(&mut *current, logger)
-}
-
-/// Sends this crate's log records to `logger`, for the whole process, instead of to standard error.
-///
-/// What is logged is what has nowhere else to go: a panic in a callback or in an initializer, a
-/// future that was completed behind its executor's back. Exceptions of tasks are not logged; they
-/// are kept in the task's future.
-///
-/// The logger runs on whichever thread has something to report, while no lock of this crate is
-/// held, and may use any of its functions. A panic in it is caught and ignored. The logger that was
-/// set before is dropped.
-///
-/// ```
-/// use concurrent_futures::{set_logger, Future};
-/// use std::sync::mpsc;
-///
-/// let (sender, receiver) = mpsc::channel();
-/// let sender = std::sync::Mutex::new(sender);
-/// set_logger(move |record| {
-///     let _ = sender.lock().unwrap().send(record.message().to_owned());
-/// });
-///
-/// let future = Future::new();
-/// future.add_done_callback(|_| panic!("no"));
-/// future.set_result(1).unwrap();
-/// assert!(receiver.recv().unwrap().starts_with("exception calling callback for <Future at 0x"));
-/// ```
-///
-/// CPython: `LOGGER` in `_base.py`, and `logging.Logger.addHandler`.
-pub fn set_logger(logger: impl Fn(&LogRecord<'_>) + Send + Sync + 'static) {
-    drop(swap_logger(Some(Arc::new(logger))));
-}
-
-/// Logs. Call it without holding any lock.
-pub(super) fn log(level: Level, message: &str, exception: Option<&Exception>) {
-    let logger = LOGGER
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    let record = LogRecord {
-        level,
-        message,
-        exception,
-    };
-    // A logger that panics, or panics when it is dropped, has nobody to report to. It may be dropped
-    // here: another may have been set meanwhile, even by itself.
-    let called = catch_unwind(AssertUnwindSafe(|| match &logger {
-        Some(logger) => logger(&record),
-        None => log_to_stderr(&record),
-    }));
-    let dropped = catch_unwind(AssertUnwindSafe(|| drop(logger)));
-    for outcome in [called, dropped] {
-        if let Err(payload) = outcome {
-            drop_payload(payload);
-        }
-    }
-}
-
-fn log_to_stderr(record: &LogRecord<'_>) {
-    let mut text = record.message.to_owned();
-    if let Some(exception) = record.exception {
-        text = format!("{}\n{}: {}", text, exception.type_name(), exception);
-    }
-    // Not `eprintln!`, which panics when standard error is closed.
-    let _ = writeln!(std::io::stderr(), "{}", text);
-}
-
-/// Runs what may panic where nothing can be done about it but log: `Drop` of a user's value, most
-/// often.
-pub(super) fn log_panic(message: &str, f: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-        log(
-            Level::Critical,
-            message,
-            Some(&Exception::from_panic(payload)),
-        );
-    }
-}
+/// CPython: `LOGGER` in `_base.py`.
+pub(super) static LOGGER: Logger = Logger;
 
 /// Why there is no result: what [`Future::result`] and its like return.
 ///
@@ -269,245 +172,6 @@ impl StdError for Error {
     }
 }
 
-/// What a call raised: the error that it returned, or the payload of its panic. A clone refers to
-/// the same exception.
-///
-/// Every error type converts into it, so that `?` works in a function that returns
-/// `Result<T, Exception>`. For that reason it cannot implement `std::error::Error` itself; see
-/// [`as_error`](Exception::as_error).
-///
-/// ```
-/// use concurrent_futures::Exception;
-///
-/// fn parse(text: &str) -> Result<i32, Exception> {
-///     if text.is_empty() {
-///         return Err(Exception::msg("nothing to parse"));
-///     }
-///     Ok(text.parse()?)
-/// }
-///
-/// let exception = parse("x").unwrap_err();
-/// assert!(exception.downcast_ref::<std::num::ParseIntError>().is_some());
-/// assert_eq!(exception.type_name(), "ParseIntError");
-/// ```
-///
-/// CPython: `BaseException`.
-#[derive(Clone)]
-pub struct Exception(Arc<Raised>);
-
-enum Raised {
-    Error {
-        type_name: &'static str,
-        error: Box<dyn StdError + Send + Sync>,
-    },
-    Panic {
-        message: Option<String>,
-        payload: Mutex<Option<Box<dyn Any + Send>>>,
-    },
-}
-
-// An exception is only looked at, but for a payload, which is only taken.
-impl UnwindSafe for Raised {}
-impl RefUnwindSafe for Raised {}
-
-impl Exception {
-    /// An exception that is this error.
-    pub fn new<E: StdError + Send + Sync + 'static>(error: E) -> Self {
-        Exception(Arc::new(Raised::Error {
-            type_name: type_name::<E>(),
-            error: Box::new(error),
-        }))
-    }
-
-    /// An exception that is this error. The name of its type is no longer known, and given as
-    /// `Error`.
-    pub fn from_boxed(error: Box<dyn StdError + Send + Sync>) -> Self {
-        Exception(Arc::new(Raised::Error {
-            type_name: "Error",
-            error,
-        }))
-    }
-
-    /// An exception that is a panic, from what `catch_unwind` or `JoinHandle::join` returned.
-    pub fn from_panic(payload: Box<dyn Any + Send>) -> Self {
-        let message = match payload.downcast_ref::<&'static str>() {
-            Some(text) => Some((*text).to_owned()),
-            None => payload.downcast_ref::<String>().cloned(),
-        };
-        Exception(Arc::new(Raised::Panic {
-            message,
-            payload: Mutex::new(Some(payload)),
-        }))
-    }
-
-    /// An exception that is just a text: `Exception("text")` in Python.
-    pub fn msg(text: impl Into<String>) -> Self {
-        Exception(Arc::new(Raised::Error {
-            type_name: "Exception",
-            error: Box::new(Message(text.into())),
-        }))
-    }
-
-    /// The error, unless the exception is a panic.
-    pub fn as_error(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
-        match &*self.0 {
-            Raised::Error { error, .. } => Some(&**error),
-            Raised::Panic { .. } => None,
-        }
-    }
-
-    /// The error, if it is an `E`: what `except E as error` does in Python.
-    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
-        self.as_error().and_then(|error| error.downcast_ref())
-    }
-
-    /// Whether the call panicked.
-    pub fn is_panic(&self) -> bool {
-        matches!(&*self.0, Raised::Panic { .. })
-    }
-
-    /// The text that the call panicked with; `None` for a payload that is no text, and for an
-    /// exception that is no panic. It stays when the payload is taken.
-    pub fn panic_message(&self) -> Option<&str> {
-        match &*self.0 {
-            Raised::Panic { message, .. } => message.as_deref(),
-            Raised::Error { .. } => None,
-        }
-    }
-
-    /// Moves the panic's payload out, for `std::panic::resume_unwind` or a look at its type. The
-    /// first caller gets it, whichever clone it is called on; later ones get `None`.
-    pub fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
-        match &*self.0 {
-            Raised::Panic { payload, .. } => lock(payload).take(),
-            Raised::Error { .. } => None,
-        }
-    }
-
-    /// The name of the error's type without its module path, such as `ParseIntError`, and `panic`
-    /// for a panic: `type(exception).__name__` in Python.
-    pub fn type_name(&self) -> String {
-        match &*self.0 {
-            Raised::Error { type_name, .. } => without_paths(type_name),
-            Raised::Panic { .. } => "panic".to_owned(),
-        }
-    }
-}
-
-impl<E: StdError + Send + Sync + 'static> From<E> for Exception {
-    fn from(error: E) -> Self {
-        Exception::new(error)
-    }
-}
-
-impl fmt::Display for Exception {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
-            Raised::Error { error, .. } => error.fmt(f),
-            Raised::Panic { message, .. } => {
-                f.pad(message.as_deref().unwrap_or("a payload that is no text"))
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Exception {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
-            Raised::Error { error, .. } => error.fmt(f),
-            Raised::Panic { message, .. } => f.debug_tuple("Panic").field(message).finish(),
-        }
-    }
-}
-
-impl Drop for Raised {
-    fn drop(&mut self) {
-        if let Raised::Panic { payload, .. } = self {
-            if let Some(payload) = lock(payload).take() {
-                drop_payload(payload);
-            }
-        }
-    }
-}
-
-/// Drops a panic's payload, whose own `Drop` may panic in turn, and again. Not for ever: what still
-/// panics after a few rounds is leaked.
-fn drop_payload(mut payload: Box<dyn Any + Send>) {
-    for _ in 0..8 {
-        match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            Ok(()) => return,
-            Err(next) => payload = next,
-        }
-    }
-    mem::forget(payload);
-}
-
-struct Message(String);
-
-impl fmt::Display for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Debug for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Exception").field(&self.0).finish()
-    }
-}
-
-impl StdError for Message {}
-
-/// `alloc::vec::Vec<alloc::string::String>` without the module paths: `Vec<String>`.
-fn without_paths(type_name: &str) -> String {
-    let mut short = String::with_capacity(type_name.len());
-    let mut rest = type_name;
-    while !rest.is_empty() {
-        let end = rest
-            .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'))
-            .unwrap_or(rest.len());
-        let (path, after) = rest.split_at(end);
-        short.push_str(path.rsplit("::").next().unwrap_or(path));
-        let mut separators = after.chars();
-        short.extend(separators.next());
-        rest = separators.as_str();
-    }
-    short
-}
-
-/// Not all futures were done in time: what [`as_completed`]'s iterator ends with.
-///
-/// CPython: the `TimeoutError` that `as_completed` raises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeoutError {
-    unfinished: usize,
-    total: usize,
-}
-
-impl TimeoutError {
-    /// How many of the futures had not been yielded.
-    pub fn unfinished(&self) -> usize {
-        self.unfinished
-    }
-
-    /// How many futures there were, each counted once.
-    pub fn total(&self) -> usize {
-        self.total
-    }
-}
-
-impl fmt::Display for TimeoutError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} (of {}) futures unfinished",
-            self.unfinished, self.total
-        )
-    }
-}
-
-impl StdError for TimeoutError {}
-
 /// The operation is not allowed in the future's state. `Display` writes CPython's message, such as
 /// `FINISHED: <Future at 0x... state=finished returned i32>`.
 ///
@@ -525,90 +189,15 @@ impl fmt::Display for InvalidStateError {
 
 impl StdError for InvalidStateError {}
 
-/// An argument is out of range. `Display` writes CPython's message, such as `max_workers must be
-/// greater than 0`.
-///
-/// CPython: `ValueError`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ValueError {
-    message: &'static str,
-}
-
-impl ValueError {
-    /// For executors: which argument, and what it should have been.
-    pub fn new(message: &'static str) -> Self {
-        ValueError { message }
-    }
-}
-
-impl fmt::Display for ValueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.message)
-    }
-}
-
-impl StdError for ValueError {}
-
-/// Why an executor did not take a call. The call was dropped without being run.
-///
-/// CPython: the `RuntimeError`, `BrokenExecutor` or `ValueError` that `submit` and `map` raise.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SubmitError {
-    /// The executor was shut down.
-    Shutdown,
-    /// [`thread::_python_exit`](super::thread::_python_exit) has run.
-    InterpreterShutdown,
-    /// The executor can no longer run anything.
-    Broken(BrokenExecutor),
-    /// No thread could be started, and the executor has none.
-    Thread(std::io::Error),
-    /// An option of [`map_with`](Executor::map_with) is out of range.
-    Value(ValueError),
-}
-
-impl fmt::Display for SubmitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SubmitError::Shutdown => f.pad("cannot schedule new futures after shutdown"),
-            SubmitError::InterpreterShutdown => {
-                f.pad("cannot schedule new futures after interpreter shutdown")
-            }
-            SubmitError::Broken(error) => error.fmt(f),
-            SubmitError::Thread(error) => write!(f, "can't start new thread: {}", error),
-            SubmitError::Value(error) => error.fmt(f),
-        }
-    }
-}
-
-impl StdError for SubmitError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self {
-            SubmitError::Thread(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<BrokenExecutor> for SubmitError {
-    fn from(error: BrokenExecutor) -> Self {
-        SubmitError::Broken(error)
-    }
-}
-
-impl From<ValueError> for SubmitError {
-    fn from(error: ValueError) -> Self {
-        SubmitError::Value(error)
-    }
-}
-
 /// Provides the event that [`wait`] and [`as_completed`] block on, and collects the futures that
 /// have finished meanwhile: each as its position in the waiting thread's list, so that a waiter
 /// keeps no future alive and need not know its type.
 ///
 /// CPython: `_Waiter` in `_base.py`, the base class.
-pub struct _Waiter {
+struct _Waiter {
+    /// Set when the waiting thread is to look.
     event: Event,
+    /// In the order in which they finished or were cancelled.
     finished_futures: Mutex<Vec<usize>>,
 }
 
@@ -628,7 +217,7 @@ impl _Waiter {
 /// What a future calls when it is done, once, while its condition is held.
 ///
 /// CPython: the methods that every `_Waiter` has.
-pub trait Waiter: Send + Sync {
+trait Waiter: Send + Sync {
     fn base(&self) -> &_Waiter;
 
     fn add_result(&self, future: usize);
@@ -688,7 +277,9 @@ impl Waiter for _FirstCompletedWaiter {
 /// `_base.py`.
 struct _AllCompletedWaiter {
     base: _Waiter,
+    /// How many of the futures have not told this waiter yet.
     num_pending_calls: Mutex<usize>,
+    /// Whether a future with an exception sets the event, too.
     stop_on_exception: bool,
 }
 
@@ -730,248 +321,103 @@ impl Waiter for _AllCompletedWaiter {
     }
 }
 
-/// A waiter as a future knows it.
-pub struct Installed {
-    waiter: Arc<dyn Waiter>,
-    /// Where the future stands in the waiting thread's list. Not a handle to the future itself: a
-    /// waiter must not keep one alive.
-    position: usize,
-}
-
-/// What [`wait`] and [`as_completed`] take: a [`Future`], or an [`AnyFuture`](super::AnyFuture).
-///
-/// It cannot be implemented elsewhere. Of its methods, nothing is promised.
-pub trait Waitable<T>: Clone + Eq + Hash + fmt::Debug {
-    /// The type itself.
-    type Handle;
-
-    #[doc(hidden)]
-    fn id(&self) -> usize;
-
-    /// Whether there may be another handle.
-    #[doc(hidden)]
-    fn is_shared(&self) -> bool;
-
-    #[doc(hidden)]
-    fn acquire(fs: &Futures<Self>) -> _AcquireFutures<'_>;
-
-    #[doc(hidden)]
-    fn remove_waiter(&self, waiter: &_Waiter);
-}
-
-impl<T> Waitable<T> for Future<T> {
-    type Handle = Self;
-
-    fn id(&self) -> usize {
-        Future::id(self)
-    }
-
-    fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.promise) > 1
-    }
-
-    fn acquire(fs: &Futures<Self>) -> _AcquireFutures<'_> {
-        _AcquireFutures::new(
-            fs.iter()
-                .map(|(position, future)| (position, future.acquire())),
-        )
-    }
-
-    fn remove_waiter(&self, waiter: &_Waiter) {
-        self.acquire()
-            .waiters
-            .retain(|installed| !std::ptr::eq(installed.waiter.base(), waiter));
-    }
-}
-
-/// Futures without duplicates: what `set(fs)` is in Python.
-pub struct Futures<F> {
-    /// In the order given; a duplicate of an earlier one, or one that was yielded, is `None`.
-    given: Vec<Option<F>>,
-    /// The positions in `given`, in an order in which several may be held at once.
-    ordered: Vec<usize>,
-}
-
-impl<F> Futures<F> {
-    fn new<T>(fs: impl IntoIterator<Item = F>) -> Self
-    where
-        F: Waitable<T>,
-    {
-        let mut given: Vec<_> = fs.into_iter().map(Some).collect();
-        let mut ordered = Vec::with_capacity(given.len());
-        let mut shared = Vec::new();
-        // None is missing yet, so these are the positions.
-        for (position, future) in given.iter().flatten().enumerate() {
-            // A handle that is the only one has no duplicate, and nobody else can hold its future.
-            if future.is_shared() {
-                shared.push((future.id(), position));
-            } else {
-                ordered.push(position);
-            }
-        }
-        // By address, and of several handles to one future, the first.
-        shared.sort_unstable();
-        let mut previous_id = None;
-        for (id, position) in shared {
-            if previous_id.replace(id) == Some(id) {
-                given[position] = None;
-            } else {
-                ordered.push(position);
-            }
-        }
-        Futures { given, ordered }
-    }
-
-    /// How many there were.
-    fn len(&self) -> usize {
-        self.ordered.len()
-    }
-
-    /// Those still there, with their positions, in the order in which they may be held.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &F)> + '_ {
-        self.ordered
-            .iter()
-            .filter_map(move |&position| Some((position, self.given[position].as_ref()?)))
-    }
-
-    fn move_to(&mut self, set: &mut HashSet<F>, positions: Vec<usize>)
-    where
-        F: Eq + Hash,
-    {
-        // A set that grows hashes everything anew.
-        set.reserve(positions.len());
-        let futures = positions
-            .into_iter()
-            .filter_map(|position| self.given[position].take());
-        set.extend(futures);
-    }
-
-    /// Takes the waiter out of every future still there; from a settled one it is gone already.
-    fn remove_waiter<T>(&self, waiter: &_Waiter)
-    where
-        F: Waitable<T>,
-    {
-        for (_, future) in self.iter() {
-            future.remove_waiter(waiter);
-        }
-    }
-}
-
-/// A future whose condition is held, be it known as a `Future` or as an `AnyFuture`.
-pub trait AcquiredFuture {
-    fn state(&self) -> State;
-
-    fn has_exception(&self) -> bool;
-
-    fn install(&mut self, installed: Installed);
-}
-
-impl<T> AcquiredFuture for Acquired<'_, Shared<T>> {
-    fn state(&self) -> State {
-        self.state
-    }
-
-    fn has_exception(&self) -> bool {
-        matches!(self.outcome, Outcome::Exception(_))
-    }
-
-    fn install(&mut self, installed: Installed) {
-        // One waiter is the common case, and room for four is what `push` would make.
-        if self.waiters.is_empty() {
-            self.waiters.reserve_exact(1);
-        }
-        self.waiters.push(installed);
-    }
-}
-
 /// Holds the conditions of several futures at once, so that no future can get done between a look
-/// at its state and the installation of a waiter, nor one before another is looked at. A future that
-/// is settled need not be held: nothing will change about it.
+/// at its state and the installation of a waiter, nor one before another is looked at. A future whose
+/// state is final need not be held: nothing will change about it.
 ///
-/// Always in the order of their addresses: two threads that wait for the same futures, given in
-/// different orders, would otherwise each hold what the other needs. (Futures of which there
-/// is no other handle come first, in any order: nobody else can hold them.)
+/// They are taken in the order of their addresses. Two threads that wait for the same futures, given in
+/// different orders, would otherwise each hold what the other needs. That cannot happen with a future
+/// of which there is no other handle, so those are spared the sorting, and taken before the others.
 ///
 /// CPython: `_AcquireFutures` in `_base.py`.
-pub struct _AcquireFutures<'a> {
-    /// The positions of the settled ones.
+struct _AcquireFutures<'a> {
+    /// The positions of the final ones.
     done: Vec<usize>,
     /// Whether one of these has an exception.
     failed: bool,
-    /// The others, which are held.
-    not_done: Box<dyn AcquiredAll + 'a>,
+    /// The others, which are held, with their positions.
+    not_done: Vec<(usize, Acquired<'a, Shared<dyn Typed + 'a>>)>,
 }
 
 impl<'a> _AcquireFutures<'a> {
-    /// `fs` acquires each future when it is asked for it.
-    pub(super) fn new(fs: impl Iterator<Item = (usize, impl AcquiredFuture + 'a)>) -> Self {
-        let mut done = Vec::new();
-        let mut failed = false;
-        let mut not_done = Vec::new();
-        for (position, future) in fs {
-            if future.state().is_settled() {
-                done.push(position);
-                failed |= future.has_exception();
+    fn new<T, F: Waitable<T>>(fs: &'a Futures<F>) -> Self {
+        let mut acquired = _AcquireFutures {
+            done: Vec::new(),
+            failed: false,
+            not_done: Vec::new(),
+        };
+        for &position in &fs.ordered {
+            let shared = match fs.get(position) {
+                Some(future) => future.condition.acquire(),
+                None => continue,
+            };
+            if shared.state.is_final() {
+                acquired.done.push(position);
+                acquired.failed |= shared.failed;
             } else {
-                not_done.push((position, future));
+                acquired.not_done.push((position, shared));
             }
         }
-        _AcquireFutures {
-            done,
-            failed,
-            not_done: Box::new(not_done),
-        }
+        acquired
+    }
+
+    /// Installs the waiter in every future that is held, and lets go of them all. Returns where it is
+    /// installed.
+    fn install(self, waiter: &Arc<dyn Waiter>) -> Vec<Installed> {
+        let install = |(position, shared): &mut (usize, Acquired<'_, Shared<dyn Typed + '_>>)| {
+            let waiter = Arc::clone(waiter);
+            let position = *position;
+            let key = shared.waiters.push((waiter, position));
+            Installed { position, key }
+        };
+        // The last future is acquired and the first one not yet released when a waiter is installed.
+        let mut not_done = self.not_done;
+        not_done.iter_mut().map(install).collect()
     }
 }
 
-/// The held futures of an `_AcquireFutures`. Behind a trait, so that it need not know whether they
-/// are `Future`s or `AnyFuture`s.
-trait AcquiredAll {
-    fn install(&mut self, waiter: &Arc<dyn Waiter>);
-}
-
-impl<G: AcquiredFuture> AcquiredAll for Vec<(usize, G)> {
-    fn install(&mut self, waiter: &Arc<dyn Waiter>) {
-        for (position, future) in self {
-            future.install(Installed {
-                waiter: Arc::clone(waiter),
-                position: *position,
-            });
-        }
-    }
+/// A waiter in a future.
+struct Installed {
+    position: usize,
+    /// Of the waiter, in the future's list.
+    key: usize,
 }
 
 /// CPython: `_create_and_install_waiters` in `_base.py`; [`as_completed`] makes its waiter itself,
 /// since it has to know its type.
 fn _create_and_install_waiters(
-    fs: &mut _AcquireFutures<'_>,
-    pending_count: usize,
+    fs: _AcquireFutures<'_>,
     return_when: ReturnWhen,
-) -> Arc<dyn Waiter> {
+) -> (Arc<dyn Waiter>, Vec<Installed>) {
+    let pending_count = fs.not_done.len();
     let waiter: Arc<dyn Waiter> = match return_when {
         ReturnWhen::FirstCompleted => Arc::new(_FirstCompletedWaiter(_Waiter::new())),
         ReturnWhen::FirstException => Arc::new(_AllCompletedWaiter::new(pending_count, true)),
         ReturnWhen::AllCompleted => Arc::new(_AllCompletedWaiter::new(pending_count, false)),
     };
-    fs.not_done.install(&waiter);
-    waiter
+    let installed = fs.install(&waiter);
+    (waiter, installed)
 }
 
 /// The iterator that [`as_completed`] returns.
 pub struct AsCompleted<T, F: Waitable<T> = Future<T>> {
+    /// Without those that were yielded.
     fs: Futures<F>,
     /// How many were not yielded yet.
     pending: usize,
-    /// Done and not yielded yet, in the order in which to yield them.
+    /// The positions of those that are done and not yielded yet, in the order in which to yield them.
     finished: IntoIter<usize>,
     waiter: Arc<_AsCompletedWaiter>,
+    /// Where the waiter was installed. A future that has told it knows it no longer.
+    installed: Vec<Installed>,
     deadline: Deadline,
     value: PhantomData<fn() -> T>,
 }
 
 impl<T, F: Waitable<T>> AsCompleted<T, F> {
-    /// The next of those known to be done. It is moved out, so that nothing keeps it alive once it
-    /// is yielded. Its waiter it forgot when it told it.
+    /// The next of those known to be done. It is moved out, so that nothing keeps it alive once it is
+    /// yielded. (CPython also takes the waiter out of it; here a future lets go of its waiters when it
+    /// tells them.)
     ///
     /// CPython: `_yield_finished_futures` in `_base.py`.
     fn _yield_finished_futures(&mut self) -> Option<F> {
@@ -980,11 +426,14 @@ impl<T, F: Waitable<T>> AsCompleted<T, F> {
         self.fs.given[position].take()
     }
 
-    /// Lets go of the futures that were not yielded.
-    fn finish(&mut self) {
-        self.fs.remove_waiter(&self.waiter.0);
+    /// Ends the iteration: lets go of the futures that were not yielded. Python's `generator.close`.
+    fn close(&mut self) {
+        for Installed { position, key } in mem::take(&mut self.installed) {
+            if let Some(future) = self.fs.get(position) {
+                future.condition.acquire().waiters.remove(key);
+            }
+        }
         self.fs.given.clear();
-        self.fs.ordered.clear();
         self.finished = Vec::new().into_iter();
         self.pending = 0;
     }
@@ -1031,12 +480,11 @@ pub fn as_completed<T, F: Waitable<T>>(
     let deadline = Deadline::after(timeout.into());
     let fs = Futures::new(fs);
     let waiter = Arc::new(_AsCompletedWaiter(_Waiter::new()));
-    let mut acquired = F::acquire(&fs);
-    let dyn_waiter: Arc<dyn Waiter> = Arc::clone(&waiter) as _;
-    acquired.not_done.install(&dyn_waiter);
+    let mut acquired = _AcquireFutures::new(&fs);
     let done = mem::take(&mut acquired.done);
-    drop(acquired);
-    // In the order given, and faster than to sort them.
+    let dyn_waiter: Arc<dyn Waiter> = Arc::clone(&waiter) as _;
+    let installed = acquired.install(&dyn_waiter);
+    // In the order given. To sort them would take longer.
     let mut is_done = vec![false; fs.given.len()];
     for position in done {
         is_done[position] = true;
@@ -1049,6 +497,7 @@ pub fn as_completed<T, F: Waitable<T>>(
         finished: finished.into_iter(),
         fs,
         waiter,
+        installed,
         deadline,
         value: PhantomData,
     }
@@ -1066,11 +515,8 @@ impl<T, F: Waitable<T>> Iterator for AsCompleted<T, F> {
                 return None;
             }
             if self.deadline.has_passed() {
-                let error = TimeoutError {
-                    unfinished: self.pending,
-                    total: self.fs.len(),
-                };
-                self.finish();
+                let error = TimeoutError::new(self.pending, self.fs.len());
+                self.close();
                 return Some(Err(error));
             }
             self.waiter.0.event.wait(self.deadline);
@@ -1088,7 +534,7 @@ impl<T, F: Waitable<T>> FusedIterator for AsCompleted<T, F> {}
 
 impl<T, F: Waitable<T>> Drop for AsCompleted<T, F> {
     fn drop(&mut self) {
-        self.finish();
+        self.close();
     }
 }
 
@@ -1156,27 +602,29 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
         done: HashSet::new(),
         not_done: HashSet::new(),
     };
-    let mut acquired = F::acquire(&fs);
+    let mut acquired = _AcquireFutures::new(&fs);
     let done = mem::take(&mut acquired.done);
-    let pending_count = fs.len() - done.len();
     let enough = match return_when {
         ReturnWhen::FirstCompleted => !done.is_empty(),
         ReturnWhen::FirstException => acquired.failed,
         ReturnWhen::AllCompleted => false,
     };
-    if enough || pending_count == 0 {
+    if enough || acquired.not_done.is_empty() {
         drop(acquired);
         fs.move_to(&mut waited.done, done);
     } else {
-        let waiter = _create_and_install_waiters(&mut acquired, pending_count, return_when);
-        drop(acquired);
+        let (waiter, installed) = _create_and_install_waiters(acquired, return_when);
         let waiter = waiter.base();
         let finished_futures = || mem::take(&mut *lock(&waiter.finished_futures));
         fs.move_to(&mut waited.done, done);
         waiter.event.wait(deadline);
         fs.move_to(&mut waited.done, finished_futures());
-        // The others may tell it as long as it is installed there.
-        fs.remove_waiter(waiter);
+        // The others may tell the waiter as long as it is installed there.
+        for Installed { position, key } in installed {
+            if let Some(future) = fs.get(position) {
+                future.condition.acquire().waiters.remove(key);
+            }
+        }
         fs.move_to(&mut waited.done, finished_futures());
     }
     waited.not_done.reserve(fs.len() - waited.done.len());
@@ -1211,15 +659,16 @@ fn _result_or_cancel<T>(fut: &Future<T>, deadline: Deadline) -> Result<T, Error>
 ///
 /// CPython: `Future` in `_base.py`.
 pub struct Future<T> {
-    promise: Arc<Promise<T>>,
-    /// The async task that awaits this very handle; see awaiting.rs.
-    pub(super) task: Option<Arc<Task>>,
+    core: Arc<Core<T>>,
+    /// What this handle has left with the future, if it is being awaited.
+    awaited: Option<Awaited>,
 }
 
-/// A future as its executor made it: with the work that will complete it, in one allocation. Where
-/// the type of that work is not known, it is only kept.
-pub(super) struct Promise<T, W: ?Sized = dyn Work> {
-    condition: Condition<Shared<T>>,
+/// What the handles of a future share. A pool's future also has the work in it that will complete it,
+/// in the same allocation: memory is the greater part of what a small call costs. Where the type of
+/// that work is not known, it is only kept.
+pub(super) struct Core<T, W: ?Sized = dyn Work> {
+    condition: Condition<Shared<OfType<T>>>,
     pub(super) work: W,
 }
 
@@ -1228,71 +677,36 @@ pub(super) trait Work: Send + Sync + UnwindSafe + RefUnwindSafe {}
 
 impl<W: Send + Sync + UnwindSafe + RefUnwindSafe> Work for W {}
 
-impl<T, W: Work + 'static> Promise<T, W> {
-    /// For a pool; see [`Shared::made_by_pool`].
-    pub(super) fn new(work: W) -> Arc<Self> {
-        Promise::pending(work, true)
-    }
-
-    fn pending(work: W, made_by_pool: bool) -> Arc<Self> {
-        Arc::new(Promise {
-            condition: Condition::new(Shared {
-                state: State::Pending,
-                made_by_pool,
-                outcome: Outcome::None,
-                waiters: Vec::new(),
-                done_callbacks: Vec::new(),
-            }),
-            work,
-        })
-    }
-
-    pub(super) fn into_future(self: Arc<Self>) -> Future<T> {
-        Future {
-            promise: self,
-            task: None,
-        }
-    }
-}
-
-pub struct Shared<T> {
+/// CPython: the attributes that `Future.__init__` sets in `_base.py`. What does not depend on the type
+/// of the result comes first, so that `wait` and `as_completed` can do without that type.
+struct Shared<R: ?Sized> {
     state: State,
     /// A future that a pool made tells its waiters itself when it is cancelled. In CPython, a worker
     /// does that once it meets the future's work item, which may be late or never.
     made_by_pool: bool,
+    /// Whether there is an exception in `typed`.
+    failed: bool,
+    /// To be told, and their positions for the future. Empty once the state is final.
+    waiters: KeyedList<(Arc<dyn Waiter>, usize)>,
+    /// What depends on the type.
+    typed: R,
+}
+
+struct OfType<T> {
     /// Python's `_result` and `_exception`.
     outcome: Outcome<T>,
-    /// To be told when the future is settled; empty from then on.
-    waiters: Vec<Installed>,
     /// To be called when the future is done; empty from then on.
-    pub(super) done_callbacks: Vec<Box<dyn Callback<T>>>,
+    done_callbacks: KeyedList<Box<dyn Callback<T>>>,
 }
 
 enum Outcome<T> {
     /// Not finished yet, or cancelled, or the value was taken.
     None,
     Value(T),
-    /// Moved out by `result`, which puts it back when it has cloned it.
+    /// Moved out by `result`, which puts it back when it has cloned it. (A lock of its own for the value
+    /// would do without this; it would cost 16 bytes for each future, and clone under a lock.)
     Lent,
     Exception(Exception),
-}
-
-impl<T> Shared<T> {
-    pub(super) fn is_done(&self) -> bool {
-        self.state.is_done()
-    }
-
-    fn is_lent(&self) -> bool {
-        matches!(self.outcome, Outcome::Lent)
-    }
-
-    /// Tells the waiters that the future was cancelled.
-    fn notify_cancel(&mut self) {
-        self.state = State::CancelledAndNotified;
-        for Installed { waiter, position } in mem::take(&mut self.waiters) {
-            waiter.add_cancelled(position);
-        }
-    }
 }
 
 impl<T> Future<T> {
@@ -1301,19 +715,10 @@ impl<T> Future<T> {
     ///
     /// CPython: `Future.__init__` in `_base.py`.
     pub fn new() -> Self {
-        Promise::pending((), false).into_future()
+        Core::pending((), false).into_future()
     }
 
-    /// Python's `id(future)`.
-    pub(super) fn id(&self) -> usize {
-        Arc::as_ptr(&self.promise) as *const () as usize
-    }
-
-    pub(super) fn acquire(&self) -> Acquired<'_, Shared<T>> {
-        self.promise.condition.acquire()
-    }
-
-    fn _invoke_callbacks(&self, done_callbacks: Vec<Box<dyn Callback<T>>>) {
+    fn _invoke_callbacks(&self, done_callbacks: KeyedList<Box<dyn Callback<T>>>) {
         if done_callbacks.is_empty() {
             return;
         }
@@ -1333,14 +738,37 @@ impl<T> Future<T> {
 
     fn invoke(&self, callback: Box<dyn Callback<T>>) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback.call(self))) {
-            log(
-                Level::Error,
-                &format!("exception calling callback for {:?}", self),
-                Some(&Exception::from_panic(payload)),
-            );
+            let message = format!("exception calling callback for {:?}", self);
+            LOGGER.exception(&message, &Exception::from_panic(payload));
         }
     }
+}
 
+/// CPython: `Future.__repr__` in `_base.py`.
+impl<T> fmt::Debug for Future<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = self.acquire();
+        let state = shared.state;
+        let exception = match &shared.typed.outcome {
+            Outcome::Exception(exception) => Some(exception.clone()),
+            _ => None,
+        };
+        drop(shared);
+        write!(
+            f,
+            "<Future at {:#x} state={}",
+            self.id(),
+            state.description()
+        )?;
+        match (state, exception) {
+            (State::Finished, Some(exception)) => write!(f, " raised {}>", exception.type_name()),
+            (State::Finished, None) => write!(f, " returned {}>", without_paths(type_name::<T>())),
+            _ => f.write_str(">"),
+        }
+    }
+}
+
+impl<T> Future<T> {
     /// Cancels the call if it has not started, and says whether it is cancelled: `false` if it is
     /// running or finished, `true` if it was cancelled now or before.
     ///
@@ -1363,7 +791,7 @@ impl<T> Future<T> {
         if shared.made_by_pool {
             shared.notify_cancel();
         }
-        let done_callbacks = mem::take(&mut shared.done_callbacks);
+        let done_callbacks = mem::take(&mut shared.typed.done_callbacks);
         shared.notify_all();
         self._invoke_callbacks(done_callbacks);
         true
@@ -1400,20 +828,20 @@ impl<T> Future<T> {
     /// Waits for the value, and returns with the lock held and the value in its place.
     ///
     /// CPython: `Future.__get_result` in `_base.py`, and the waiting half of `Future.result`.
-    fn __get_result(&self, deadline: Deadline) -> Result<Acquired<'_, Shared<T>>, Error> {
-        let mut shared = self.promise.condition.wait_for(
-            |shared| shared.state.is_done() && !shared.is_lent(),
+    fn __get_result(&self, deadline: Deadline) -> Result<Acquired<'_, Shared<OfType<T>>>, Error> {
+        let mut shared = self.core.condition.wait_for(
+            |shared| shared.state.is_done() && !shared.typed.is_lent(),
             deadline,
         );
-        if shared.is_lent() {
+        if shared.typed.is_lent() {
             // The future is done, so this is no time-out; and the value will be put back.
             drop(shared);
             shared = self
-                .promise
+                .core
                 .condition
-                .wait_for(|shared| !shared.is_lent(), Deadline::Never);
+                .wait_for(|shared| !shared.typed.is_lent(), Deadline::Never);
         }
-        match (shared.state, &shared.outcome) {
+        match (shared.state, &shared.typed.outcome) {
             (State::Cancelled | State::CancelledAndNotified, _) => Err(Error::Cancelled),
             (State::Pending | State::Running, _) => Err(Error::Timeout),
             (State::Finished, Outcome::Value(_)) => Ok(shared),
@@ -1428,7 +856,7 @@ impl<T> Future<T> {
     /// cancels it, or right now if it is done already. Callbacks are called in the order in which
     /// they were added, each exactly once, and no lock is held meanwhile.
     ///
-    /// A callback that panics is logged (see [`set_logger`]), and the next one is called. Callbacks
+    /// A callback that panics is logged (see [`set_logger`](super::set_logger)), and the next one is called. Callbacks
     /// that complete futures whose callbacks complete futures nest up to a fixed depth; what goes
     /// deeper is called, in order, before the outermost completion returns.
     ///
@@ -1450,11 +878,13 @@ impl<T> Future<T> {
         let callback = Box::new(callback);
         let mut shared = self.acquire();
         if !shared.state.is_done() {
-            shared.done_callbacks.push(callback);
+            shared.typed.done_callbacks.push(callback);
             return;
         }
         drop(shared);
-        self._invoke_callbacks(vec![callback]);
+        let mut done_callbacks = KeyedList::<Box<dyn Callback<T>>>::new();
+        done_callbacks.push(callback);
+        self._invoke_callbacks(done_callbacks);
     }
 
     /// A clone of the value that the call returned. Blocks until the call is done, for at most
@@ -1477,7 +907,7 @@ impl<T> Future<T> {
         let mut shared = self.__get_result(Deadline::after(timeout.into()))?;
         let lent = LentValue {
             future: self,
-            value: mem::replace(&mut shared.outcome, Outcome::Lent),
+            value: mem::replace(&mut shared.typed.outcome, Outcome::Lent),
         };
         drop(shared);
         match &lent.value {
@@ -1500,7 +930,7 @@ impl<T> Future<T> {
 
     fn take(&self, deadline: Deadline) -> Result<T, Error> {
         let mut shared = self.__get_result(deadline)?;
-        match mem::replace(&mut shared.outcome, Outcome::None) {
+        match mem::replace(&mut shared.typed.outcome, Outcome::None) {
             Outcome::Value(value) => Ok(value),
             _ => Err(Error::Taken),
         }
@@ -1520,10 +950,10 @@ impl<T> Future<T> {
     ) -> Result<Option<Exception>, Error> {
         let deadline = Deadline::after(timeout.into());
         let shared = self
-            .promise
+            .core
             .condition
             .wait_for(|shared| shared.state.is_done(), deadline);
-        match (shared.state, &shared.outcome) {
+        match (shared.state, &shared.typed.outcome) {
             (State::Cancelled | State::CancelledAndNotified, _) => Err(Error::Cancelled),
             (State::Pending | State::Running, _) => Err(Error::Timeout),
             (State::Finished, Outcome::Exception(exception)) => Ok(Some(exception.clone())),
@@ -1562,11 +992,8 @@ impl<T> Future<T> {
             State::CancelledAndNotified if shared.made_by_pool => Ok(false),
             state => {
                 drop(shared);
-                log(
-                    Level::Critical,
-                    &format!("Future {} in unexpected state: {}", self.id(), state),
-                    None,
-                );
+                let message = format!("Future {} in unexpected state: {}", self.id(), state);
+                LOGGER.critical(&message, None);
                 Err(InvalidStateError {
                     message: "Future in unexpected state".to_owned(),
                 })
@@ -1583,7 +1010,7 @@ impl<T> Future<T> {
     ///
     /// CPython: `Future.set_result` in `_base.py`.
     pub fn set_result(&self, value: T) -> Result<(), InvalidStateError> {
-        self.finish(Ok(value), || ())
+        self.complete(Ok(value), || ())
     }
 
     /// Completes the call with an exception: any error type, or an [`Exception`]. For executors and
@@ -1596,14 +1023,14 @@ impl<T> Future<T> {
     ///
     /// CPython: `Future.set_exception` in `_base.py`.
     pub fn set_exception(&self, exception: impl Into<Exception>) -> Result<(), InvalidStateError> {
-        self.finish(Err(exception.into()), || ())
+        self.complete(Err(exception.into()), || ())
     }
 
     /// Completes the call: `set_result` and `set_exception` in one.
     ///
     /// If no code of the user's can run on this thread from here on, neither a callback nor `Drop` of
     /// the value, then `last_act` is called before anybody can see the outcome.
-    pub(super) fn finish(
+    pub(super) fn complete(
         &self,
         outcome: Result<T, Exception>,
         last_act: impl FnOnce(),
@@ -1617,310 +1044,29 @@ impl<T> Future<T> {
             });
         }
         let waiters = mem::take(&mut shared.waiters);
-        let done_callbacks = mem::take(&mut shared.done_callbacks);
+        let done_callbacks = mem::take(&mut shared.typed.done_callbacks);
         shared.state = State::Finished;
         match outcome {
             Ok(value) => {
-                shared.outcome = Outcome::Value(value);
+                shared.typed.outcome = Outcome::Value(value);
                 if done_callbacks.is_empty() && !mem::needs_drop::<T>() {
                     last_act();
                 }
-                for installed in &waiters {
-                    installed.waiter.add_result(installed.position);
+                for (waiter, position) in waiters {
+                    waiter.add_result(position);
                 }
             }
             Err(exception) => {
-                shared.outcome = Outcome::Exception(exception);
-                for installed in &waiters {
-                    installed.waiter.add_exception(installed.position);
+                shared.failed = true;
+                shared.typed.outcome = Outcome::Exception(exception);
+                for (waiter, position) in waiters {
+                    waiter.add_exception(position);
                 }
             }
         }
         shared.notify_all();
         self._invoke_callbacks(done_callbacks);
         Ok(())
-    }
-}
-
-/// CPython: `Future.__repr__` in `_base.py`.
-impl<T> fmt::Debug for Future<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shared = self.acquire();
-        let state = shared.state;
-        let exception = match &shared.outcome {
-            Outcome::Exception(exception) => Some(exception.clone()),
-            _ => None,
-        };
-        drop(shared);
-        write!(
-            f,
-            "<Future at {:#x} state={}",
-            self.id(),
-            state.description()
-        )?;
-        match (state, exception) {
-            (State::Finished, Some(exception)) => write!(f, " raised {}>", exception.type_name()),
-            (State::Finished, None) => write!(f, " returned {}>", without_paths(type_name::<T>())),
-            _ => f.write_str(">"),
-        }
-    }
-}
-
-impl<T> Default for Future<T> {
-    fn default() -> Self {
-        Future::new()
-    }
-}
-
-impl<T> Clone for Future<T> {
-    fn clone(&self) -> Self {
-        Future {
-            promise: Arc::clone(&self.promise),
-            task: None,
-        }
-    }
-}
-
-impl<T> PartialEq for Future<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.id() == other.id()
-    }
-}
-
-impl<T> Eq for Future<T> {}
-
-impl<T> Hash for Future<T> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.id().hash(state);
-    }
-}
-
-/// Puts the value back into its future, also when `clone` panics.
-struct LentValue<'a, T> {
-    future: &'a Future<T>,
-    value: Outcome<T>,
-}
-
-impl<T> Drop for LentValue<'_, T> {
-    fn drop(&mut self) {
-        let mut shared = self.future.acquire();
-        shared.outcome = mem::replace(&mut self.value, Outcome::None);
-        shared.notify_all();
-    }
-}
-
-/// A done-callback.
-///
-/// Callbacks are added only where `T: 'static`, while futures are completed and dropped for any `T`.
-/// What needs that bound is a method here, so that it is compiled where the callback is added.
-pub trait Callback<T>: Send {
-    fn call(self: Box<Self>, future: &Future<T>);
-
-    /// The call, to be made later.
-    fn postpone(self: Box<Self>, future: Future<T>) -> Box<dyn FnOnce()>;
-
-    /// The drop of the callback, to be done later.
-    fn discard(self: Box<Self>) -> Box<dyn FnOnce()>;
-
-    /// Whether it is there to wake this task.
-    fn wakes(&self, _task: &Task) -> bool {
-        false
-    }
-}
-
-impl<T: 'static, F: FnOnce(&Future<T>) + Send + 'static> Callback<T> for F {
-    fn call(self: Box<Self>, future: &Future<T>) {
-        self(future);
-    }
-
-    fn postpone(self: Box<Self>, future: Future<T>) -> Box<dyn FnOnce()> {
-        Box::new(move || future.invoke(self))
-    }
-
-    fn discard(self: Box<Self>) -> Box<dyn FnOnce()> {
-        Box::new(move || drop(self))
-    }
-}
-
-/// One level of callbacks, or of dropping them, within others.
-///
-/// A callback may complete a future whose callback completes the next, and so on; and a future that
-/// is dropped drops its callbacks, and with them the futures that they hold. Such a chain may be
-/// longer than any stack. So only a few levels nest, as all do in CPython; what would go deeper is
-/// left to the outermost level, which does it in order before it ends. (In CPython, a chain of some
-/// hundred ends with a `RecursionError` in the log, and what is left of it is never completed.)
-struct Nesting;
-
-struct Nested {
-    depth: usize,
-    postponed: VecDeque<Box<dyn FnOnce()>>,
-}
-
-thread_local! {
-    static NESTED: RefCell<Nested> = RefCell::new(Nested { depth: 0, postponed: VecDeque::new() });
-}
-
-impl Nesting {
-    /// Enough for callbacks that use other futures, and few enough for a stack of 64 KiB.
-    const MAXIMUM: usize = 16;
-
-    /// Goes one level deeper, if there is one.
-    fn enter() -> Option<Nesting> {
-        let entered = NESTED.try_with(|nested| {
-            let mut nested = nested.borrow_mut();
-            if nested.depth == Nesting::MAXIMUM {
-                return None;
-            }
-            nested.depth += 1;
-            Some(Nesting)
-        });
-        // An error: the thread is ending, and its last destructors may nest as they like.
-        entered.unwrap_or_else(|_| Some(Nesting))
-    }
-
-    /// Leaves something to the outermost level.
-    fn postpone(work: Box<dyn FnOnce()>) {
-        NESTED.with(|nested| nested.borrow_mut().postponed.push_back(work));
-    }
-
-    /// Leaves this level, unless it is the outermost and has to do what this returns first.
-    fn leave() -> Option<Box<dyn FnOnce()>> {
-        let left = NESTED.try_with(|nested| {
-            let mut nested = nested.borrow_mut();
-            if nested.depth == 1 && !nested.postponed.is_empty() {
-                return nested.postponed.pop_front();
-            }
-            nested.depth -= 1;
-            None
-        });
-        left.unwrap_or(None)
-    }
-}
-
-impl Drop for Nesting {
-    fn drop(&mut self) {
-        while let Some(work) = Nesting::leave() {
-            log_panic("exception ignored while dropping callbacks", work);
-        }
-    }
-}
-
-impl<T> Drop for Shared<T> {
-    fn drop(&mut self) {
-        if self.done_callbacks.is_empty() {
-            return;
-        }
-        let done_callbacks = mem::take(&mut self.done_callbacks);
-        match Nesting::enter() {
-            Some(_level) => drop(done_callbacks),
-            None => {
-                for callback in done_callbacks {
-                    Nesting::postpone(callback.discard());
-                }
-            }
-        }
-    }
-}
-
-/// How to shut an executor down: [`Executor::shutdown_with`].
-///
-/// ```
-/// use concurrent_futures::ShutdownOptions;
-///
-/// let options = ShutdownOptions::new().wait(false).cancel_futures(true);
-/// assert!(!options.wait && options.cancel_futures);
-/// ```
-///
-/// CPython: the parameters of `Executor.shutdown` in `_base.py`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ShutdownOptions {
-    /// Whether to return only when all calls are done and the executor's resources are given back.
-    pub wait: bool,
-    /// Whether to cancel the calls that have not started.
-    pub cancel_futures: bool,
-}
-
-impl ShutdownOptions {
-    /// Python's defaults: wait, and cancel nothing.
-    pub fn new() -> Self {
-        ShutdownOptions {
-            wait: true,
-            cancel_futures: false,
-        }
-    }
-
-    /// Sets [`wait`](ShutdownOptions#structfield.wait).
-    #[must_use]
-    pub fn wait(mut self, wait: bool) -> Self {
-        self.wait = wait;
-        self
-    }
-
-    /// Sets [`cancel_futures`](ShutdownOptions#structfield.cancel_futures).
-    #[must_use]
-    pub fn cancel_futures(mut self, cancel_futures: bool) -> Self {
-        self.cancel_futures = cancel_futures;
-        self
-    }
-}
-
-impl Default for ShutdownOptions {
-    fn default() -> Self {
-        ShutdownOptions::new()
-    }
-}
-
-/// How to map: [`Executor::map_with`].
-///
-/// CPython: the keyword parameters of `Executor.map` in `_base.py`; `buffersize` is from 3.14.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MapOptions {
-    /// The time for all results together, counted from the call of `map_with`; `None` is no limit.
-    pub timeout: Option<Duration>,
-    /// How many tasks may be in flight, so that an endless iterator can be mapped; `None` submits
-    /// everything at the call. Zero is refused by `map_with`.
-    pub buffersize: Option<usize>,
-    /// How many items make one task, for many small items. Zero is refused by `map_with`.
-    pub chunksize: usize,
-}
-
-impl MapOptions {
-    /// Python's defaults: no time-out, everything submitted at the call, a task for each item.
-    pub fn new() -> Self {
-        MapOptions {
-            timeout: None,
-            buffersize: None,
-            chunksize: 1,
-        }
-    }
-
-    /// Sets [`timeout`](MapOptions#structfield.timeout).
-    #[must_use]
-    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeout = timeout.into();
-        self
-    }
-
-    /// Sets [`buffersize`](MapOptions#structfield.buffersize).
-    #[must_use]
-    pub fn buffersize(mut self, buffersize: impl Into<Option<usize>>) -> Self {
-        self.buffersize = buffersize.into();
-        self
-    }
-
-    /// Sets [`chunksize`](MapOptions#structfield.chunksize).
-    #[must_use]
-    pub fn chunksize(mut self, chunksize: usize) -> Self {
-        self.chunksize = chunksize;
-        self
-    }
-}
-
-impl Default for MapOptions {
-    fn default() -> Self {
-        MapOptions::new()
     }
 }
 
@@ -1949,11 +1095,6 @@ pub trait Executor {
         F: FnOnce() -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: Into<Exception>;
-
-    /// Takes no more calls from now on. May be called any number of times.
-    ///
-    /// CPython: `Executor.shutdown` in `_base.py`.
-    fn shutdown_with(&self, options: ShutdownOptions);
 
     /// Schedules `f`, which cannot fail but by panicking, and returns a future for its result.
     ///
@@ -2059,16 +1200,9 @@ pub trait Executor {
         T: Send + 'static,
         E: Into<Exception>,
     {
-        let mut map = self.try_map_with(f, iterable, MapOptions::new())?;
-        // Everything is submitted, so nothing of the executor and the iterable is needed any more.
-        Ok(Map {
-            fs: mem::take(&mut map.fs),
-            chunk: Vec::new().into_iter(),
-            deadline: map.deadline,
-            unsubmitted: None,
-            refused: None,
-            started: false,
-        })
+        Ok(self
+            .try_map_with(f, iterable, MapOptions::new())?
+            .all_submitted())
     }
 
     /// Like [`map_with`](Executor::map_with), for an `f` that may fail.
@@ -2091,32 +1225,7 @@ pub trait Executor {
         T: Send + 'static,
         E: Into<Exception>,
     {
-        if options.buffersize == Some(0) {
-            return Err(ValueError::new("buffersize must be None or > 0").into());
-        }
-        if options.chunksize == 0 {
-            return Err(ValueError::new("chunksize must be >= 1.").into());
-        }
-        let mut map = Map {
-            fs: VecDeque::new(),
-            chunk: Vec::new().into_iter(),
-            deadline: Deadline::after(options.timeout),
-            unsubmitted: Some(Unsubmitted {
-                executor: self,
-                f: Arc::new(move |item| f(item).map_err(Into::into)),
-                iterator: iterable.into_iter(),
-                chunksize: options.chunksize,
-            }),
-            refused: None,
-            started: false,
-        };
-        while map.unsubmitted.is_some() && options.buffersize.map_or(true, |n| map.fs.len() < n) {
-            map.submit_next();
-        }
-        match map.refused.take() {
-            Some(error) => Err(error),
-            None => Ok(map),
-        }
+        Map::new(self, f, iterable, options)
     }
 
     /// [`shutdown_with`](Executor::shutdown_with) Python's defaults: waits until all calls are done
@@ -2126,6 +1235,11 @@ pub trait Executor {
     fn shutdown(&self) {
         self.shutdown_with(ShutdownOptions::new());
     }
+
+    /// Takes no more calls from now on. May be called any number of times.
+    ///
+    /// CPython: `Executor.shutdown` in `_base.py`.
+    fn shutdown_with(&self, options: ShutdownOptions);
 
     /// Python's `with` statement: calls `body`, then shuts the executor down and waits, also when
     /// `body` panics.
@@ -2143,133 +1257,8 @@ pub trait Executor {
     where
         Self: Sized,
     {
-        struct Exit<'a, X: Executor>(&'a X);
-
-        impl<X: Executor> Drop for Exit<'_, X> {
-            fn drop(&mut self) {
-                self.0.shutdown();
-            }
-        }
-
         let _exit = Exit(&self);
         body(&self)
-    }
-}
-
-impl<X: Executor + ?Sized> Executor for &X {
-    fn try_submit<F, T, E>(&self, f: F) -> Result<Future<T>, SubmitError>
-    where
-        F: FnOnce() -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: Into<Exception>,
-    {
-        (**self).try_submit(f)
-    }
-
-    fn shutdown_with(&self, options: ShutdownOptions) {
-        (**self).shutdown_with(options);
-    }
-}
-
-/// The iterator over the results of [`Executor::map`].
-///
-/// CPython: the generator that `Executor.map` returns.
-pub struct Map<T, U = ()> {
-    /// Submitted, and their results not taken yet, in the order of the items.
-    fs: VecDeque<Future<Chunk<T>>>,
-    /// What is left of the results that were taken last.
-    chunk: IntoIter<Result<T, Exception>>,
-    deadline: Deadline,
-    unsubmitted: Option<U>,
-    /// Why nothing more could be submitted.
-    refused: Option<SubmitError>,
-    /// A result was asked for. In CPython, a generator that never ran has no `finally` to run.
-    started: bool,
-}
-
-/// The results of one task: one for each of its items, up to the first that failed.
-type Chunk<T> = Vec<Result<T, Exception>>;
-
-/// What a [`Map`] with a [`buffersize`](MapOptions::buffersize) has not submitted yet.
-pub struct Unsubmitted<'a, X: ?Sized, I: Iterator, T> {
-    executor: &'a X,
-    f: Arc<MapFunction<I::Item, T>>,
-    iterator: I,
-    chunksize: usize,
-}
-
-type MapFunction<A, T> = dyn Fn(A) -> Result<T, Exception> + Send + Sync;
-
-/// The iterator over the results of [`Executor::map_with`].
-pub type MapWith<'a, X, I, T> = Map<T, Unsubmitted<'a, X, <I as IntoIterator>::IntoIter, T>>;
-
-/// Where a [`Map`] gets its next task from; public only because `Map` mentions it.
-pub trait Submit<T> {
-    /// Submits the next items, if there are any.
-    #[doc(hidden)]
-    fn submit_next(&mut self) -> Option<Result<Future<Chunk<T>>, SubmitError>>;
-}
-
-/// The source of a map that has submitted everything.
-impl<T> Submit<T> for () {
-    fn submit_next(&mut self) -> Option<Result<Future<Chunk<T>>, SubmitError>> {
-        None
-    }
-}
-
-impl<X, I, T> Submit<T> for Unsubmitted<'_, X, I, T>
-where
-    X: Executor + ?Sized,
-    I: Iterator,
-    I::Item: Send + 'static,
-    T: Send + 'static,
-{
-    fn submit_next(&mut self) -> Option<Result<Future<Chunk<T>>, SubmitError>> {
-        let items: Vec<_> = self.iterator.by_ref().take(self.chunksize).collect();
-        if items.is_empty() {
-            return None;
-        }
-        let f = Arc::clone(&self.f);
-        Some(self.executor.submit(move || _process_chunk(&*f, items)))
-    }
-}
-
-/// CPython: `_process_chunk` in `process.py`, which loses the results that a failing item's chunk
-/// had before it.
-fn _process_chunk<A, T>(f: &MapFunction<A, T>, items: Vec<A>) -> Chunk<T> {
-    let mut chunk = Vec::with_capacity(items.len());
-    for item in items {
-        let result = catch_unwind(AssertUnwindSafe(|| f(item)))
-            .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
-        let failed = result.is_err();
-        chunk.push(result);
-        if failed {
-            break;
-        }
-    }
-    chunk
-}
-
-impl<T, U: Submit<T>> Map<T, U> {
-    fn submit_next(&mut self) {
-        match self.unsubmitted.as_mut().and_then(Submit::submit_next) {
-            Some(Ok(future)) => return self.fs.push_back(future),
-            Some(Err(error)) => self.refused = Some(error),
-            None => {}
-        }
-        self.unsubmitted = None;
-    }
-}
-
-impl<T, U> Map<T, U> {
-    /// Cancels what was not yielded: the iteration has ended.
-    fn finish(&mut self) {
-        self.unsubmitted = None;
-        self.refused = None;
-        self.chunk = Vec::new().into_iter();
-        for future in mem::take(&mut self.fs) {
-            future.cancel();
-        }
     }
 }
 
@@ -2282,7 +1271,7 @@ impl<T, U: Submit<T>> Iterator for Map<T, U> {
             match self.chunk.next() {
                 Some(Ok(value)) => return Some(Ok(value)),
                 Some(Err(exception)) => {
-                    self.finish();
+                    self.close();
                     return Some(Err(Error::Exception(exception)));
                 }
                 None => {}
@@ -2297,7 +1286,7 @@ impl<T, U: Submit<T>> Iterator for Map<T, U> {
             match _result_or_cancel(&future, self.deadline) {
                 Ok(chunk) => self.chunk = chunk.into_iter(),
                 Err(error) => {
-                    self.finish();
+                    self.close();
                     return Some(Err(error));
                 }
             }
@@ -2307,22 +1296,22 @@ impl<T, U: Submit<T>> Iterator for Map<T, U> {
     }
 }
 
-impl<T, U: Submit<T>> FusedIterator for Map<T, U> {}
-
-impl<T, U> Drop for Map<T, U> {
-    fn drop(&mut self) {
-        if self.started {
-            self.finish();
-        }
-    }
-}
-
-impl<T, U> fmt::Debug for Map<T, U> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Map")
-            .field("fs", &self.fs)
-            .finish_non_exhaustive()
-    }
+/// The iterator over the results of [`Executor::map`].
+///
+/// CPython: the generator that `Executor.map` returns.
+pub struct Map<T, U = ()> {
+    /// Submitted, and their results not taken yet, in the order of the items.
+    fs: VecDeque<Future<Chunk<T>>>,
+    /// What is left of the results that were taken last.
+    chunk: IntoIter<Result<T, Exception>>,
+    /// Of all results together.
+    deadline: Deadline,
+    /// Where further tasks come from. `None` once there are no more.
+    unsubmitted: Option<U>,
+    /// Why nothing more could be submitted.
+    refused: Option<SubmitError>,
+    /// A result was asked for. In CPython, a generator that never ran has no `finally` to run.
+    started: bool,
 }
 
 /// An executor can no longer run anything, after a severe failure.
@@ -2349,3 +1338,129 @@ impl fmt::Display for BrokenExecutor {
 }
 
 impl StdError for BrokenExecutor {}
+
+/// Why an executor did not take a call. The call was dropped without being run.
+///
+/// CPython: the `RuntimeError`, `BrokenExecutor` or `ValueError` that `submit` and `map` raise.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The executor was shut down.
+    Shutdown,
+    /// [`thread::_python_exit`](super::thread::_python_exit) has run.
+    InterpreterShutdown,
+    /// The executor can no longer run anything.
+    Broken(BrokenExecutor),
+    /// No thread could be started, and the executor has none.
+    Thread(std::io::Error),
+    /// An option of [`map_with`](Executor::map_with) is out of range.
+    Value(ValueError),
+}
+
+impl fmt::Display for SubmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SubmitError::Shutdown => f.pad("cannot schedule new futures after shutdown"),
+            SubmitError::InterpreterShutdown => {
+                f.pad("cannot schedule new futures after interpreter shutdown")
+            }
+            SubmitError::Broken(error) => error.fmt(f),
+            SubmitError::Thread(error) => write!(f, "can't start new thread: {}", error),
+            SubmitError::Value(error) => error.fmt(f),
+        }
+    }
+}
+
+impl StdError for SubmitError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            SubmitError::Thread(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<BrokenExecutor> for SubmitError {
+    fn from(error: BrokenExecutor) -> Self {
+        SubmitError::Broken(error)
+    }
+}
+
+impl From<ValueError> for SubmitError {
+    fn from(error: ValueError) -> Self {
+        SubmitError::Value(error)
+    }
+}
+
+// ---- What CPython's classes have by themselves
+
+impl<T, W: Work + 'static> Core<T, W> {
+    /// For a pool; see [`Shared::made_by_pool`].
+    pub(super) fn new(work: W) -> Arc<Self> {
+        Core::pending(work, true)
+    }
+
+    fn pending(work: W, made_by_pool: bool) -> Arc<Self> {
+        Arc::new(Core {
+            condition: Condition::new(Shared {
+                state: State::Pending,
+                made_by_pool,
+                failed: false,
+                waiters: KeyedList::new(),
+                typed: OfType {
+                    outcome: Outcome::None,
+                    done_callbacks: KeyedList::new(),
+                },
+            }),
+            work,
+        })
+    }
+
+    pub(super) fn into_future(self: Arc<Self>) -> Future<T> {
+        Future {
+            core: self,
+            awaited: None,
+        }
+    }
+}
+
+impl<T> Future<T> {
+    /// Python's `id(future)`.
+    pub(super) fn id(&self) -> usize {
+        Arc::as_ptr(&self.core) as *const () as usize
+    }
+
+    fn acquire(&self) -> Acquired<'_, Shared<OfType<T>>> {
+        self.core.condition.acquire()
+    }
+}
+
+impl<R: ?Sized> Shared<R> {
+    /// Tells the waiters that the future was cancelled.
+    fn notify_cancel(&mut self) {
+        self.state = State::CancelledAndNotified;
+        for (waiter, position) in mem::take(&mut self.waiters) {
+            waiter.add_cancelled(position);
+        }
+    }
+}
+
+impl<T> OfType<T> {
+    fn is_lent(&self) -> bool {
+        matches!(self.outcome, Outcome::Lent)
+    }
+}
+
+/// Puts the value back into its future, also when `clone` panics.
+struct LentValue<'a, T> {
+    future: &'a Future<T>,
+    value: Outcome<T>,
+}
+
+impl<T> Drop for LentValue<'_, T> {
+    fn drop(&mut self) {
+        let mut shared = self.future.acquire();
+        shared.typed.outcome = mem::replace(&mut self.value, Outcome::None);
+        shared.notify_all();
+    }
+}

@@ -280,25 +280,23 @@
 // is unused in the crate itself, `.ci/run unused` finds.
 #![allow(dead_code, unused_imports)]
 
-// State of the whole process outlives any one run under a model scheduler, several of which share
-// a process, so it is kept behind a lock that such a scheduler does not replace. Nothing but plain
-// memory is touched while one of these is held.
-extern crate std as process;
-
 mod _base;
-mod any;
-mod awaiting;
-mod queue;
+mod beyond;
+mod stdlib;
 pub mod thread;
-mod threading;
 
-pub use _base::{
-    as_completed, set_logger, wait, AsCompleted, BrokenExecutor, DoneAndNotDoneFutures, Error,
-    Exception, Executor, Future, InvalidStateError, Level, LogRecord, Map, MapOptions, MapWith,
-    ReturnWhen, ShutdownOptions, State, Submit, SubmitError, TimeoutError, Unsubmitted, ValueError,
-    Waitable, ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION,
+#[doc(inline)]
+pub use self::_base::{
+    as_completed, wait, AsCompleted, BrokenExecutor, DoneAndNotDoneFutures, Error, Exception,
+    Executor, Future, InvalidStateError, Map, MapOptions, MapWith, ReturnWhen, ShutdownOptions,
+    State, Submit, SubmitError, TimeoutError, Unsubmitted, ValueError, Waitable, ALL_COMPLETED,
+    FIRST_COMPLETED, FIRST_EXCEPTION,
 };
-pub use any::AnyFuture;
-pub use thread::{
+#[doc(inline)]
+pub use self::beyond::any_future::AnyFuture;
+#[doc(inline)]
+pub use self::stdlib::logging::{set_logger, Level, LogRecord};
+#[doc(inline)]
+pub use self::thread::{
     at_exit, AtExit, BrokenThreadPool, ThreadPoolExecutor, ThreadPoolExecutorBuilder,
 };

@@ -1,12 +1,12 @@
 //! The thread pool: CPython's `thread.py`.
 
 use super::_base::{
-    log, log_panic, BrokenExecutor, Exception, Executor, Future, Level, Promise, ShutdownOptions,
-    SubmitError, ValueError,
+    BrokenExecutor, Core, Exception, Executor, Future, ShutdownOptions, SubmitError, ValueError,
+    LOGGER,
 };
-use super::process;
-use super::queue::SimpleQueue;
-use super::threading::{lock, lock_busy, Thread};
+use super::stdlib::process_wide;
+use super::stdlib::queue::SimpleQueue;
+use super::stdlib::threading::{lock, lock_busy, Thread};
 use std::error::Error as StdError;
 use std::fmt;
 use std::mem;
@@ -35,11 +35,12 @@ struct Entry {
 ///
 /// CPython holds it in every `submit`, so that no worker is created while the interpreter shuts
 /// down. Here `submit` takes it only to start a thread; `_python_exit` goes to the pools instead.
-static _GLOBAL_SHUTDOWN_LOCK: process::sync::Mutex<Global> = process::sync::Mutex::new(Global {
-    _threads_queues: Vec::new(),
-    _shutdown: false,
-    _counter: 0,
-});
+static _GLOBAL_SHUTDOWN_LOCK: process_wide::sync::Mutex<Global> =
+    process_wide::sync::Mutex::new(Global {
+        _threads_queues: Vec::new(),
+        _shutdown: false,
+        _counter: 0,
+    });
 
 fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
     let mut global = _GLOBAL_SHUTDOWN_LOCK
@@ -112,7 +113,7 @@ impl Drop for AtExit {
 type WorkQueue = SimpleQueue<Arc<dyn WorkItem>>;
 
 /// A submitted call. CPython's work item also has the call's future; here it is kept in the same
-/// allocation as its future, as a [`Promise`], since memory is the greater part of what a small call
+/// allocation as its future, as a [`Core`], since memory is the greater part of what a small call
 /// costs.
 ///
 /// CPython: `_WorkItem` in `thread.py`.
@@ -131,7 +132,7 @@ trait WorkItem: Send + Sync {
     fn set_exception(self: Arc<Self>, exception: Exception);
 }
 
-impl<F, T, E> WorkItem for Promise<T, _WorkItem<F>>
+impl<F, T, E> WorkItem for Core<T, _WorkItem<F>>
 where
     F: FnOnce() -> Result<T, E> + Send + 'static,
     T: Send + 'static,
@@ -148,12 +149,8 @@ where
         // `f` is consumed, and its captures with it, before anybody can see the result.
         let outcome = catch_unwind(AssertUnwindSafe(|| f().map_err(Into::into)))
             .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
-        if let Err(error) = future.finish(outcome, || account.settle()) {
-            log(
-                Level::Critical,
-                "Exception in worker",
-                Some(&Exception::new(error)),
-            );
+        if let Err(error) = future.complete(outcome, || account.take_off()) {
+            LOGGER.critical("Exception in worker", Some(&Exception::new(error)));
         }
     }
 
@@ -169,28 +166,35 @@ where
     }
 }
 
-/// How many work items a worker is done with. The pool compares the sum of these with what was
-/// submitted to learn whether all its threads are needed, and drops them once there are `max_workers`.
-type Done = Mutex<usize>;
+/// How many of the calls that a pool took are not done. The pool compares it with the number of its
+/// threads to learn whether it needs another. One that has all its threads needs to know no longer, and
+/// drops it.
+type Unfinished = Mutex<usize>;
 
-/// One work item in a worker's hands. It counts as done at the last moment before its outcome can be
-/// seen, so that whoever sees it and submits the next call finds this worker free; and at the very
-/// end, if code of the user's may still run after that moment and keep the worker busy.
+/// A call in a worker's hands, which is to be taken off the pool's account: at the last moment before
+/// its outcome can be seen, so that whoever sees it and submits the next call finds this worker free.
+/// But if code of the user's may run after that moment, and keep the worker busy, then when that has
+/// run.
 struct Account<'a> {
-    done: Option<&'a Weak<Done>>,
+    /// `None` once the call is off the account.
+    unfinished: Option<&'a Weak<Unfinished>>,
 }
 
 impl Account<'_> {
-    fn settle(&mut self) {
-        if let Some(done) = self.done.take().and_then(Weak::upgrade) {
-            *lock(&done) += 1;
+    fn take_off(&mut self) {
+        if let Some(unfinished) = self.unfinished.take().and_then(Weak::upgrade) {
+            let mut unfinished = lock(&unfinished);
+            // Zero may be reached too early, by a call that came when the pool had all its threads and
+            // counted no longer, while another worker still has the account in its hands. Nobody reads
+            // it then.
+            *unfinished = unfinished.saturating_sub(1);
         }
     }
 }
 
 impl Drop for Account<'_> {
     fn drop(&mut self) {
-        self.settle();
+        self.take_off();
     }
 }
 
@@ -204,19 +208,15 @@ fn _worker(
     executor_reference: &Weak<Pool>,
     work_queue: &WorkQueue,
     initializer: Option<Arc<Initializer>>,
-    done: &Weak<Done>,
+    unfinished: &Weak<Unfinished>,
 ) {
     if let Some(Err(exception)) = initializer.map(initialize) {
-        log(
-            Level::Critical,
-            "Exception in initializer:",
-            Some(&exception),
-        );
-        log_panic("Exception in worker", || drop(exception));
+        LOGGER.critical("Exception in initializer:", Some(&exception));
+        LOGGER.log_panic("Exception in worker", || drop(exception));
         match executor_reference.upgrade() {
             Some(executor) => {
                 executor._initializer_failed();
-                log_panic("Exception in worker", || drop(executor));
+                LOGGER.log_panic("Exception in worker", || drop(executor));
             }
             None => {
                 // As `_initializer_failed` does, with no more pool to break.
@@ -231,10 +231,12 @@ fn _worker(
         // Whether this worker is idle is the queue's to know, which counts it as such only when
         // there is nothing to get; see `SimpleQueue::get`.
         if let Some(work_item) = work_queue.get() {
-            let mut account = Account { done: Some(done) };
+            let mut account = Account {
+                unfinished: Some(unfinished),
+            };
             // What may panic here is `Drop`: of a result that nobody wants, of a call that was
             // cancelled.
-            log_panic("Exception in worker", || work_item.run(&mut account));
+            LOGGER.log_panic("Exception in worker", || work_item.run(&mut account));
             continue;
         }
         // Exit if:
@@ -244,7 +246,7 @@ fn _worker(
         if let Some(executor) = executor_reference.upgrade() {
             let exit = executor.is_shutting_down();
             // It may be the last reference by now, and dropping the pool drops the initializer.
-            log_panic("Exception in worker", || drop(executor));
+            LOGGER.log_panic("Exception in worker", || drop(executor));
             if !exit {
                 continue;
             }
@@ -258,7 +260,7 @@ fn _worker(
 fn initialize(initializer: Arc<Initializer>) -> Result<(), Exception> {
     let outcome = catch_unwind(AssertUnwindSafe(|| initializer()))
         .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
-    log_panic("Exception in worker", || drop(initializer));
+    LOGGER.log_panic("Exception in worker", || drop(initializer));
     outcome
 }
 
@@ -275,7 +277,7 @@ fn drain(work_queue: &WorkQueue) -> Vec<Arc<dyn WorkItem>> {
 fn abandon(work_items: Vec<Arc<dyn WorkItem>>, complete: impl Fn(Arc<dyn WorkItem>)) {
     for work_item in work_items {
         // What may panic is `Drop` of the call, and the other items are not to suffer.
-        log_panic("exception ignored while abandoning a call", || {
+        LOGGER.log_panic("exception ignored while abandoning a call", || {
             complete(work_item);
         });
     }
@@ -340,9 +342,12 @@ pub struct ThreadPoolExecutor(Arc<Pool>);
 /// What `ThreadPoolExecutor` is in CPython, where every reference is shared.
 struct Pool {
     max_workers: usize,
+    /// Calls that no worker has picked up, and the sentinel. The workers have references, too.
     work_queue: Arc<WorkQueue>,
     thread_name_prefix: String,
+    /// In bytes; std's default for `None`.
     thread_stack_size: Option<usize>,
+    /// What each thread calls before its first call.
     initializer: Option<Arc<Initializer>>,
     shutdown_lock: Mutex<PoolState>,
 }
@@ -353,20 +358,22 @@ impl RefUnwindSafe for Pool {}
 
 /// What CPython changes only with `_shutdown_lock` held.
 struct PoolState {
+    /// Those that were started, be they at work or at an end.
     threads: Vec<Arc<Thread>>,
-    /// How many work items were ever put into the queue.
-    submitted: usize,
-    /// How many of them each thread is done with. Empty once there are `max_workers`, since then nobody
-    /// asks any more.
-    done: Vec<Arc<Done>>,
+    /// `None` once there are `max_workers` threads. The workers refer to it weakly.
+    unfinished: Option<Arc<Unfinished>>,
+    /// An initializer has failed.
     broken: bool,
+    /// `None` as long as the pool takes calls.
     shutdown: Option<Shutdown>,
 }
 
 /// Who has shut the pool down.
 #[derive(Clone, Copy)]
 enum Shutdown {
+    /// `shutdown` of this pool.
     Executor,
+    /// [`_python_exit`], which shuts all pools down.
     Interpreter,
 }
 
@@ -405,7 +412,231 @@ impl ThreadPoolExecutor {
             initializer: None,
         }
     }
+}
 
+/// The other half of `ThreadPoolExecutor.__init__`; the builder's fields are its parameters.
+impl ThreadPoolExecutorBuilder {
+    /// Makes the pool. No thread is started yet.
+    ///
+    /// # Errors
+    ///
+    /// If `max_workers` is zero, or if the prefix has a NUL byte in it, which no thread's name can
+    /// have.
+    ///
+    /// CPython: `ThreadPoolExecutor.__init__` in `thread.py`.
+    pub fn build(self) -> Result<ThreadPoolExecutor, ValueError> {
+        let max_workers = self.max_workers.unwrap_or_else(|| {
+            // For work that waits and for work that computes; but not too many on large machines.
+            let processors = thread::available_parallelism().map_or(1, |n| n.get());
+            processors.saturating_add(4).min(32)
+        });
+        if max_workers == 0 {
+            return Err(ValueError::new("max_workers must be greater than 0"));
+        }
+        let mut thread_name_prefix = self.thread_name_prefix;
+        if thread_name_prefix.contains('\0') {
+            return Err(ValueError::new(
+                "thread_name_prefix must not contain a NUL byte",
+            ));
+        }
+        if thread_name_prefix.is_empty() {
+            let number = global(|global| {
+                let next = global._counter + 1;
+                mem::replace(&mut global._counter, next)
+            });
+            thread_name_prefix = format!("ThreadPoolExecutor-{number}");
+        }
+        Ok(ThreadPoolExecutor(Arc::new(Pool {
+            max_workers,
+            work_queue: Arc::new(SimpleQueue::new()),
+            thread_name_prefix,
+            thread_stack_size: self.thread_stack_size,
+            initializer: self.initializer,
+            shutdown_lock: Mutex::new(PoolState {
+                threads: Vec::new(),
+                unfinished: Some(Arc::default()),
+                broken: false,
+                shutdown: None,
+            }),
+        })))
+    }
+}
+
+impl Executor for ThreadPoolExecutor {
+    fn try_submit<F, T, E>(&self, f: F) -> Result<Future<T>, SubmitError>
+    where
+        F: FnOnce() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Into<Exception>,
+    {
+        let work_item = Core::new(_WorkItem {
+            f: Mutex::new(Some(f)),
+        });
+        let future = Arc::clone(&work_item).into_future();
+        self.0.submit(work_item)?;
+        Ok(future)
+    }
+
+    /// Takes no more calls from now on, wakes all workers, and lets them end once the queue is empty.
+    /// May be called any number of times, from any thread.
+    ///
+    /// With `wait`, it returns when all workers have ended, and so all calls are done; also when
+    /// another thread shuts the pool down at the same time, or did before without waiting. With
+    /// `cancel_futures`, calls that have not started are cancelled, and their callbacks are called on
+    /// this thread.
+    ///
+    /// **Differs from CPython:** called by one of the pool's own workers, in a task or a callback, it
+    /// does not wait, since that worker cannot end before it returns, and another worker may be
+    /// waiting for this one. CPython raises `RuntimeError: cannot join current thread`.
+    ///
+    /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
+    fn shutdown_with(&self, options: ShutdownOptions) {
+        self.0.shutdown(options);
+    }
+}
+
+impl Pool {
+    /// The part of `submit` that does not depend on types. The caller has a reference to the work
+    /// item, too, so that a call that is refused is not dropped here, with the lock held.
+    ///
+    /// CPython: `ThreadPoolExecutor.submit` in `thread.py`.
+    fn submit(self: &Arc<Self>, work_item: Arc<dyn WorkItem>) -> Result<(), SubmitError> {
+        let mut state = lock_busy(&self.shutdown_lock);
+        state.check_open()?;
+        if let Some(unfinished) = &state.unfinished {
+            *lock(unfinished) += 1;
+        }
+        if self.work_queue.put(Some(work_item)) {
+            // An idle worker was told of it.
+            return Ok(());
+        }
+        self._adjust_thread_count(&mut state)
+    }
+
+    /// Starts a thread for a call that was just put into the queue, if none of those there are is
+    /// free to take it.
+    ///
+    /// # Errors
+    ///
+    /// If no thread could be started and there is none at all. Then the call is out of the queue again.
+    ///
+    /// CPython: `ThreadPoolExecutor._adjust_thread_count` in `thread.py`. Its `_idle_semaphore` has
+    /// two counterparts here. `SimpleQueue::put` says whether it found an idle worker. And when it did
+    /// not, the calls that are not done tell how many threads are needed: a worker may be between two
+    /// calls, and not idle yet.
+    fn _adjust_thread_count(self: &Arc<Self>, state: &mut PoolState) -> Result<(), SubmitError> {
+        let num_threads = state.threads.len();
+        let unfinished = match &state.unfinished {
+            Some(unfinished) => Arc::clone(unfinished),
+            // There are as many threads as there may be.
+            None => return Ok(()),
+        };
+        if *lock(&unfinished) <= num_threads {
+            return Ok(());
+        }
+        match self.start_thread(num_threads, Arc::downgrade(&unfinished)) {
+            Ok(thread) => state.threads.push(thread),
+            // The threads there are will come to it.
+            Err(_) if num_threads > 0 => {}
+            Err(error) => {
+                // There is no thread, so it is still there.
+                let _ = self.work_queue.get_nowait();
+                *lock(&unfinished) -= 1;
+                return Err(error);
+            }
+        }
+        if state.threads.len() == self.max_workers {
+            state.unfinished = None;
+        }
+        Ok(())
+    }
+}
+
+/// CPython: `weakref_cb` in `ThreadPoolExecutor._adjust_thread_count`, which wakes the workers when
+/// the executor is gone.
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.work_queue.put(None);
+    }
+}
+
+impl Pool {
+    fn start_thread(
+        self: &Arc<Self>,
+        number: usize,
+        unfinished: Weak<Unfinished>,
+    ) -> Result<Arc<Thread>, SubmitError> {
+        let thread = Thread::new();
+        let registered = Registered::new(Entry {
+            thread: Arc::clone(&thread),
+            work_queue: Arc::clone(&self.work_queue),
+            executor_reference: Arc::downgrade(self),
+        })?;
+        let mut builder =
+            thread::Builder::new().name(format!("{}_{}", self.thread_name_prefix, number));
+        if let Some(size) = self.thread_stack_size {
+            builder = builder.stack_size(size);
+        }
+        let initializer = self.initializer.clone();
+        thread
+            .start(builder, move || {
+                let Entry {
+                    work_queue,
+                    executor_reference,
+                    ..
+                } = &registered.entry;
+                _worker(executor_reference, work_queue, initializer, &unfinished);
+            })
+            .map_err(SubmitError::Thread)?;
+        Ok(thread)
+    }
+
+    /// CPython: `ThreadPoolExecutor._initializer_failed` in `thread.py`.
+    fn _initializer_failed(&self) {
+        let mut state = lock(&self.shutdown_lock);
+        state.broken = true;
+        let stranded = drain(&self.work_queue);
+        if state.shutdown.is_some() {
+            // The sentinel is drained with the rest, and other workers may be waiting for it.
+            self.work_queue.put(None);
+        }
+        drop(state);
+        strand(stranded);
+    }
+
+    /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
+    fn shutdown(&self, options: ShutdownOptions) {
+        let mut state = lock(&self.shutdown_lock);
+        state.shutdown = state.shutdown.or(Some(Shutdown::Executor));
+        let cancelled = if options.cancel_futures {
+            drain(&self.work_queue)
+        } else {
+            Vec::new()
+        };
+        // Wakes the first worker; it wakes the next.
+        self.work_queue.put(None);
+        let threads = state.threads.clone();
+        drop(state);
+        abandon(cancelled, |work_item| work_item.cancel());
+        if options.wait && !threads.iter().any(|thread| thread.is_current()) {
+            for thread in threads {
+                thread.join();
+            }
+        }
+    }
+
+    /// Asked by a worker that has got the sentinel. Flags the pool as shutting down as early as
+    /// possible if the whole process is.
+    fn is_shutting_down(&self) -> bool {
+        let mut state = lock(&self.shutdown_lock);
+        if state.shutdown.is_none() && global(|global| global._shutdown) {
+            state.shutdown = Some(Shutdown::Interpreter);
+        }
+        state.shutdown.is_some()
+    }
+}
+
+impl ThreadPoolExecutor {
     /// How many threads the pool may have.
     ///
     /// CPython: `ThreadPoolExecutor._max_workers` in `thread.py`.
@@ -430,7 +661,8 @@ impl ThreadPoolExecutor {
 }
 
 impl PoolState {
-    fn is_open(&self) -> Result<(), SubmitError> {
+    /// An error if the pool takes no more calls.
+    fn check_open(&self) -> Result<(), SubmitError> {
         if self.broken {
             return Err(BrokenThreadPool.into());
         }
@@ -442,153 +674,11 @@ impl PoolState {
     }
 }
 
-impl Pool {
-    /// The part of `submit` that does not depend on types. The caller has a reference to the work
-    /// item, too, so that a call that is refused is not dropped here, with the lock held.
-    ///
-    /// CPython: `ThreadPoolExecutor.submit` in `thread.py`.
-    fn submit(self: &Arc<Self>, work_item: Arc<dyn WorkItem>) -> Result<(), SubmitError> {
-        let mut state = lock_busy(&self.shutdown_lock);
-        state.is_open()?;
-        state.submitted += 1;
-        if self.work_queue.put(Some(work_item)) {
-            // An idle worker was told of it.
-            return Ok(());
-        }
-        let adjusted = self._adjust_thread_count(&mut state);
-        if adjusted.is_err() {
-            // There is no thread, so it is still there.
-            let _ = self.work_queue.get_nowait();
-            state.submitted -= 1;
-        }
-        adjusted
-    }
-
-    /// Starts a thread for a call that was just put into the queue, if none of those there are is
-    /// free to take it.
-    ///
-    /// # Errors
-    ///
-    /// If no thread could be started and there is none at all.
-    ///
-    /// CPython: `ThreadPoolExecutor._adjust_thread_count` in `thread.py`. Its `_idle_semaphore` has
-    /// two counterparts here. `SimpleQueue::put` says whether it found an idle worker. And when it did
-    /// not, the calls that are not done tell how many threads are needed: a worker may be between two
-    /// calls, and not idle yet.
-    fn _adjust_thread_count(self: &Arc<Self>, state: &mut PoolState) -> Result<(), SubmitError> {
-        let num_threads = state.threads.len();
-        if num_threads == self.max_workers {
-            return Ok(());
-        }
-        let done: usize = state.done.iter().map(|done| *lock(done)).sum();
-        if state.submitted - done <= num_threads {
-            return Ok(());
-        }
-        let done = Arc::default();
-        match self.start_thread(num_threads, &done) {
-            Ok(thread) => {
-                state.threads.push(thread);
-                state.done.push(done);
-            }
-            // The threads there are will come to it.
-            Err(_) if num_threads > 0 => {}
-            Err(error) => return Err(error),
-        }
-        if state.threads.len() == self.max_workers {
-            state.done.clear();
-        }
-        Ok(())
-    }
-
-    fn start_thread(
-        self: &Arc<Self>,
-        number: usize,
-        done: &Arc<Done>,
-    ) -> Result<Arc<Thread>, SubmitError> {
-        let thread = Thread::new();
-        let registered = Registered::new(Entry {
-            thread: Arc::clone(&thread),
-            work_queue: Arc::clone(&self.work_queue),
-            executor_reference: Arc::downgrade(self),
-        })?;
-        let mut builder =
-            thread::Builder::new().name(format!("{}_{}", self.thread_name_prefix, number));
-        if let Some(size) = self.thread_stack_size {
-            builder = builder.stack_size(size);
-        }
-        let initializer = self.initializer.clone();
-        let done = Arc::downgrade(done);
-        thread
-            .start(builder, move || {
-                let Entry {
-                    work_queue,
-                    executor_reference,
-                    ..
-                } = &registered.entry;
-                _worker(executor_reference, work_queue, initializer, &done);
-            })
-            .map_err(SubmitError::Thread)?;
-        Ok(thread)
-    }
-
-    /// CPython: `ThreadPoolExecutor._initializer_failed` in `thread.py`.
-    fn _initializer_failed(&self) {
-        let mut state = lock(&self.shutdown_lock);
-        state.broken = true;
-        let stranded = drain(&self.work_queue);
-        if state.shutdown.is_some() {
-            // The sentinel is drained with the rest, and other workers may be waiting for it.
-            self.work_queue.put(None);
-        }
-        drop(state);
-        strand(stranded);
-    }
-
-    /// Asked by a worker that has got the sentinel. Flags the pool as shutting down as early as
-    /// possible if the whole process is.
-    fn is_shutting_down(&self) -> bool {
-        let mut state = lock(&self.shutdown_lock);
-        if state.shutdown.is_none() && global(|global| global._shutdown) {
-            state.shutdown = Some(Shutdown::Interpreter);
-        }
-        state.shutdown.is_some()
-    }
-
-    /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
-    fn shutdown(&self, options: ShutdownOptions) {
-        let mut state = lock(&self.shutdown_lock);
-        state.shutdown = state.shutdown.or(Some(Shutdown::Executor));
-        let cancelled = if options.cancel_futures {
-            drain(&self.work_queue)
-        } else {
-            Vec::new()
-        };
-        // Wakes the first worker; it wakes the next.
-        self.work_queue.put(None);
-        let threads = state.threads.clone();
-        drop(state);
-        abandon(cancelled, |work_item| work_item.cancel());
-        if options.wait && !threads.iter().any(|thread| thread.is_current()) {
-            for thread in threads {
-                thread.join();
-            }
-        }
-    }
-}
-
 /// Fails the calls that a broken pool will not run.
 fn strand(work_items: Vec<Arc<dyn WorkItem>>) {
     abandon(work_items, |work_item| {
         work_item.set_exception(Exception::new(BrokenThreadPool));
     });
-}
-
-/// CPython: `weakref_cb` in `ThreadPoolExecutor._adjust_thread_count`, which wakes the workers when
-/// the executor is gone.
-impl Drop for Pool {
-    fn drop(&mut self) {
-        self.work_queue.put(None);
-    }
 }
 
 /// An entry of `_threads_queues`, taken out when this is dropped: at the end of the thread, or when
@@ -620,39 +710,6 @@ impl Drop for Registered {
                 .position(|entry| Arc::ptr_eq(&entry.thread, &self.entry.thread))?;
             Some(entries.swap_remove(position))
         }));
-    }
-}
-
-impl Executor for ThreadPoolExecutor {
-    fn try_submit<F, T, E>(&self, f: F) -> Result<Future<T>, SubmitError>
-    where
-        F: FnOnce() -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: Into<Exception>,
-    {
-        let work_item = Promise::new(_WorkItem {
-            f: Mutex::new(Some(f)),
-        });
-        let future = Arc::clone(&work_item).into_future();
-        self.0.submit(work_item)?;
-        Ok(future)
-    }
-
-    /// Takes no more calls from now on, wakes all workers, and lets them end once the queue is empty.
-    /// May be called any number of times, from any thread.
-    ///
-    /// With `wait`, it returns when all workers have ended, and so all calls are done; also when
-    /// another thread shuts the pool down at the same time, or did before without waiting. With
-    /// `cancel_futures`, calls that have not started are cancelled, and their callbacks are called on
-    /// this thread.
-    ///
-    /// **Differs from CPython:** called by one of the pool's own workers, in a task or a callback, it
-    /// does not wait, since that worker cannot end before it returns, and another worker may be
-    /// waiting for this one. CPython raises `RuntimeError: cannot join current thread`.
-    ///
-    /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
-    fn shutdown_with(&self, options: ShutdownOptions) {
-        self.0.shutdown(options);
     }
 }
 
@@ -741,52 +798,6 @@ impl ThreadPoolExecutorBuilder {
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
         self.thread_stack_size = Some(bytes);
         self
-    }
-
-    /// Makes the pool. No thread is started yet.
-    ///
-    /// # Errors
-    ///
-    /// If `max_workers` is zero, or if the prefix has a NUL byte in it, which no thread's name can
-    /// have.
-    ///
-    /// CPython: `ThreadPoolExecutor.__init__` in `thread.py`.
-    pub fn build(self) -> Result<ThreadPoolExecutor, ValueError> {
-        let max_workers = self.max_workers.unwrap_or_else(|| {
-            // For work that waits and for work that computes; but not too many on large machines.
-            let processors = thread::available_parallelism().map_or(1, |n| n.get());
-            processors.saturating_add(4).min(32)
-        });
-        if max_workers == 0 {
-            return Err(ValueError::new("max_workers must be greater than 0"));
-        }
-        let mut thread_name_prefix = self.thread_name_prefix;
-        if thread_name_prefix.contains('\0') {
-            return Err(ValueError::new(
-                "thread_name_prefix must not contain a NUL byte",
-            ));
-        }
-        if thread_name_prefix.is_empty() {
-            let number = global(|global| {
-                let next = global._counter + 1;
-                mem::replace(&mut global._counter, next)
-            });
-            thread_name_prefix = format!("ThreadPoolExecutor-{number}");
-        }
-        Ok(ThreadPoolExecutor(Arc::new(Pool {
-            max_workers,
-            work_queue: Arc::new(SimpleQueue::new()),
-            thread_name_prefix,
-            thread_stack_size: self.thread_stack_size,
-            initializer: self.initializer,
-            shutdown_lock: Mutex::new(PoolState {
-                threads: Vec::new(),
-                submitted: 0,
-                done: Vec::new(),
-                broken: false,
-                shutdown: None,
-            }),
-        })))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Keeps `docs/map.md` complete: on our side always, and on CPython's side where a Python 3.13 is at
-//! hand. And the two-window test: definitions stand in CPython's order, or the map says why not.
+//! hand. And the two-window test: definitions stand in CPython's order, or the map says why not; and
+//! not much farther apart than there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,8 +9,11 @@ use std::process::Command;
 
 /// A definition of ours.
 struct Definition {
+    /// Below `src/`.
     file: String,
     line: usize,
+    /// The same, counting only lines of code.
+    code_line: usize,
     visibility: Visibility,
 }
 
@@ -40,6 +44,8 @@ fn visibility(text: &str) -> (Visibility, &str) {
     if let Some(rest) = text.strip_prefix("pub ") {
         (Visibility::Public, rest)
     } else if let Some(rest) = text.strip_prefix("pub(super) ") {
+        (Visibility::Super, rest)
+    } else if let Some(rest) = text.strip_prefix("pub(in super::super) ") {
         (Visibility::Super, rest)
     } else {
         (Visibility::Private, text)
@@ -84,11 +90,14 @@ fn scan(file: &str, definitions: &mut Definitions) {
     // What the lines with four spaces before them belong to: its keyword, its name, its visibility.
     let mut inside: Option<(&str, String, Visibility)> = None;
     let text = read(&format!("src/{file}"));
+    let mut code_line = 0;
     for (number, line) in text.lines().enumerate() {
+        code_line += usize::from(!(line.is_empty() || line.trim_start().starts_with("//")));
         let mut define = |name: String, visibility| {
             definitions.entry(name).or_insert(Definition {
                 file: file.to_owned(),
                 line: number + 1,
+                code_line,
                 visibility,
             });
         };
@@ -126,13 +135,30 @@ fn scan(file: &str, definitions: &mut Definitions) {
     }
 }
 
+/// Every source file, below `src/`: those of the top first.
+fn files() -> Vec<String> {
+    fn collect(directory: &Path, prefix: &str, files: &mut Vec<String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                collect(&entry.path(), &format!("{name}/"), files);
+            } else {
+                files.push(name);
+            }
+        }
+    }
+    let mut files = Vec::new();
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    collect(&src, "", &mut files);
+    files.sort_by_key(|file| (file.matches('/').count(), file.clone()));
+    files
+}
+
 fn ours() -> Definitions {
     let mut definitions = Definitions::new();
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap() {
-        scan(
-            entry.unwrap().file_name().to_str().unwrap(),
-            &mut definitions,
-        );
+    for file in files() {
+        scan(&file, &mut definitions);
     }
     definitions
 }
@@ -143,7 +169,11 @@ fn exported() -> BTreeSet<String> {
     let mut exported = BTreeSet::new();
     for part in text.split("\npub ").skip(1) {
         let names = &part[..part.find(';').unwrap()];
-        let names = names.split("::").last().unwrap().trim_start_matches("mod ");
+        let names = names
+            .rsplit("::")
+            .next()
+            .unwrap()
+            .trim_start_matches("mod ");
         let names = names.split(|c: char| !(c.is_alphanumeric() || c == '_'));
         exported.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
     }
@@ -202,7 +232,9 @@ fn everything_of_ours_is_in_the_map() {
         .into_iter()
         .filter(|(name, it)| match it.visibility {
             // `log`, `Promise` and their like are neither public nor CPython's.
-            Visibility::Super => ["queue.rs", "threading.rs"].contains(&&*it.file),
+            Visibility::Super => ["logging", "queue", "threading"]
+                .map(|name| format!("stdlib/{name}.rs"))
+                .contains(&it.file),
             // Or in a private module, for the sake of a signature.
             Visibility::Public => exported.contains(name.split("::").next().unwrap()),
             Visibility::Private => is_cpythons(name) && it.file != "lib.rs",
@@ -236,10 +268,10 @@ fn the_scanner_sees_what_there_is() {
         ("Executor::try_map_with", "_base.rs", Public),
         ("_result_or_cancel", "_base.rs", Private),
         ("Global::_shutdown", "thread.rs", Private),
-        ("Promise::run", "thread.rs", Private),
+        ("Core::run", "thread.rs", Private),
         ("ThreadPoolExecutorBuilder::build", "thread.rs", Public),
-        ("SimpleQueue::get", "queue.rs", Super),
-        ("Condition::try_acquire", "threading.rs", Private),
+        ("SimpleQueue::get", "stdlib/queue.rs", Super),
+        ("Condition::try_acquire", "stdlib/threading.rs", Private),
     ] {
         let it = ours.get(name).unwrap_or_else(|| panic!("{name}"));
         assert_eq!((&*it.file, it.visibility), (file, visibility), "{name}");
@@ -291,7 +323,8 @@ fn definitions_stand_in_cpythons_order() {
     );
 }
 
-/// Prints the definitions of both modules, each after the name of its module.
+/// Prints the definitions of both modules: the name of its module, its own name, and which line of code
+/// it is. Lines of documentation are no lines of code.
 const LIST: &str = r#"
 import ast, sys
 from concurrent.futures import _base, thread
@@ -300,23 +333,31 @@ assert sys.version_info[:2] == (3, 13)
 def definitions(body, prefix, variables):
     for node in body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            yield prefix + node.name
+            yield prefix + node.name, node.lineno
             inner = prefix + node.name + "."
             yield from definitions(node.body, inner, isinstance(node, ast.ClassDef))
         elif variables and isinstance(node, ast.Assign):
             for target in node.targets:
                 if isinstance(target, ast.Name) and target.id != "__author__":
-                    yield prefix + target.id
+                    yield prefix + target.id, node.lineno
 
 for module in (_base, thread):
     with open(module.__file__) as file:
-        for name in definitions(ast.parse(file.read()).body, "", True):
-            print(module.__name__.split(".")[-1], name)
+        text = file.read()
+    tree = ast.parse(text)
+    lines = text.split("\n")
+    code = [bool(line.strip()) and line.strip()[0] != '#' for line in lines]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            for number in range(node.lineno, node.end_lineno + 1):
+                code[number - 1] = False
+    for name, line in definitions(tree.body, "", True):
+        print(module.__name__.split(".")[-1], name, sum(code[:line]))
 "#;
 
-#[test]
-fn everything_of_cpythons_is_in_the_map() {
-    let listed = ["python3.13", "python3", "python"]
+/// What `LIST` prints, if there is a Python 3.13.
+fn listed() -> Option<String> {
+    ["python3.13", "python3", "python"]
         .iter()
         .find_map(|python| {
             // pyenv chooses by this variable, and all others ignore it.
@@ -327,8 +368,23 @@ fn everything_of_cpythons_is_in_the_map() {
                 .ok()?;
             let text = String::from_utf8(output.stdout).ok()?;
             output.status.success().then_some(text)
-        });
-    let listed = match listed {
+        })
+}
+
+/// The definitions of one of CPython's modules, in order, each with its line of code.
+fn theirs<'a>(listed: &'a str, module: &str) -> Vec<(&'a str, usize)> {
+    let theirs: Vec<_> = listed
+        .lines()
+        .filter_map(|line| line.strip_prefix(module)?.split_once(' '))
+        .map(|(name, line)| (name, line.parse().unwrap()))
+        .collect();
+    assert!(theirs.len() > 15, "{listed}");
+    theirs
+}
+
+#[test]
+fn everything_of_cpythons_is_in_the_map() {
+    let listed = match listed() {
         Some(listed) => listed,
         None => {
             println!("no Python 3.13 at hand: CPython's side of the map is not checked");
@@ -336,13 +392,91 @@ fn everything_of_cpythons_is_in_the_map() {
         }
     };
     for (section, module) in [(BASE, "_base "), (THREAD, "thread ")] {
-        let theirs: Vec<&str> = listed
-            .lines()
-            .filter_map(|line| line.strip_prefix(module))
-            .collect();
-        assert!(theirs.len() > 15, "{listed}");
+        let theirs = theirs(&listed, module).into_iter().map(|it| it.0);
         let rows = table(section);
         let mapped: Vec<&str> = rows.iter().map(|row| names(&row[0])[0]).collect();
-        assert_eq!(mapped, theirs, "the rows of {section} in docs/map.md");
+        assert_eq!(
+            mapped,
+            theirs.collect::<Vec<_>>(),
+            "the rows of {section} in docs/map.md"
+        );
     }
+}
+
+/// Two neighbours in CPython may stand so much farther apart here. A line of Python is a line and a half
+/// of Rust, at the least: braces, types, `match`.
+fn bound(theirs: usize) -> usize {
+    40 + 2 * theirs
+}
+
+/// What stands farther from its neighbour than the bound allows, with the reason.
+const FAR_APART: [(&str, &str); 3] = [
+    (
+        "_base Executor.map .. Executor.map.result_iterator",
+        "a type cannot stand inside a trait, where `map` has four forms; it follows the trait",
+    ),
+    (
+        "_base Executor.__exit__ .. BrokenExecutor",
+        "between them stands `Map::next`, the generator that CPython has inside of `map`",
+    ),
+    (
+        "thread ThreadPoolExecutor .. ThreadPoolExecutor._counter",
+        "a type cannot have variables, so it is among those of the module",
+    ),
+];
+
+/// Two windows can only be scrolled together if there are not several screens between two definitions
+/// in one, and some lines in the other.
+#[test]
+fn neighbours_in_cpython_are_near_each_other_here() {
+    let listed = match listed() {
+        Some(listed) => listed,
+        None => {
+            println!("no Python 3.13 at hand: the distances are not checked");
+            return;
+        }
+    };
+    let ours = ours();
+    let mut gaps = Vec::new();
+    for (section, module) in [(BASE, "_base "), (THREAD, "thread ")] {
+        let lines: BTreeMap<_, _> = theirs(&listed, module).into_iter().collect();
+        let mut previous: Option<(String, usize, usize)> = None;
+        for row in table(section) {
+            let here = match names(&row[1]).first() {
+                Some(name) => ours[*name].code_line,
+                None => continue,
+            };
+            let name = names(&row[0])[0].to_owned();
+            let there = lines[&*name];
+            if let Some((previous, was_there, was_here)) = &previous {
+                let gap = (here.max(*was_here) - here.min(*was_here), there - was_there);
+                gaps.push((gap, format!("{module}{previous} .. {name}")));
+            }
+            // The neighbour of what follows is the last definition that stands in order.
+            if row[2].starts_with("Out of order") {
+                continue;
+            }
+            previous = Some((name, there, here));
+        }
+    }
+    gaps.sort_by_key(|((here, there), _)| std::cmp::Reverse(here.saturating_sub(*there)));
+    println!("lines of code here, and in CPython, between two neighbours:");
+    for ((here, there), names) in &gaps[..10] {
+        println!("{here:5} {there:5}  {names}");
+    }
+    let too_far: Vec<_> = gaps
+        .iter()
+        .filter(|((here, there), _)| *here > bound(*there))
+        .map(|(_, names)| &**names)
+        .collect();
+    let excused: Vec<_> = FAR_APART.iter().map(|(names, _)| *names).collect();
+    let sorted = |mut names: Vec<&str>| {
+        names.sort_unstable();
+        names.join("\n")
+    };
+    assert_eq!(
+        sorted(too_far),
+        sorted(excused),
+        "too far apart, and excused"
+    );
 }

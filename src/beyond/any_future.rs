@@ -1,9 +1,6 @@
 //! Futures of different result types together: in Python, where no type is in the way, just futures.
 
-use super::_base::{
-    _AcquireFutures, _Waiter, AcquiredFuture, Error, Exception, Future, Futures, Installed, State,
-    Waitable,
-};
+use super::super::_base::{Error, Exception, Future, Private, State, Untyped, Waitable};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -36,21 +33,20 @@ use std::time::Duration;
 ///
 /// CPython: `Future` in `_base.py`.
 #[derive(Clone)]
-pub struct AnyFuture(Arc<dyn Untyped>);
+pub struct AnyFuture(Arc<dyn Handle>);
 
 /// What a future can do whatever its type.
-trait Untyped: Send + Sync + UnwindSafe + RefUnwindSafe {
+trait Handle: Send + Sync + UnwindSafe + RefUnwindSafe {
     fn id(&self) -> usize;
     fn cancel(&self) -> bool;
     fn state(&self) -> State;
     fn exception(&self, timeout: Option<Duration>) -> Result<Option<Exception>, Error>;
     fn add_done_callback(&self, callback: Box<dyn FnOnce(&AnyFuture) + Send>);
-    fn acquire(&self) -> Box<dyn AcquiredFuture + '_>;
-    fn remove_waiter(&self, waiter: &_Waiter);
+    fn untyped(&self, _: Private) -> Untyped<'_>;
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-impl<T: Send + 'static> Untyped for Future<T> {
+impl<T: Send + 'static> Handle for Future<T> {
     fn id(&self) -> usize {
         Future::id(self)
     }
@@ -71,12 +67,8 @@ impl<T: Send + 'static> Untyped for Future<T> {
         Future::add_done_callback(self, |future| callback(&AnyFuture::from(future)));
     }
 
-    fn acquire(&self) -> Box<dyn AcquiredFuture + '_> {
-        Box::new(Future::acquire(self))
-    }
-
-    fn remove_waiter(&self, waiter: &_Waiter) {
-        Waitable::remove_waiter(self, waiter);
+    fn untyped(&self, private: Private) -> Untyped<'_> {
+        Waitable::untyped(self, private)
     }
 
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,37 +170,7 @@ impl fmt::Debug for AnyFuture {
 impl Waitable<()> for AnyFuture {
     type Handle = Self;
 
-    fn id(&self) -> usize {
-        self.0.id()
-    }
-
-    /// This handle has one inside of it, and there is most often the typed one that it was made of.
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    fn acquire(fs: &Futures<Self>) -> _AcquireFutures<'_> {
-        _AcquireFutures::new(
-            fs.iter()
-                .map(|(position, future)| (position, future.0.acquire())),
-        )
-    }
-
-    fn remove_waiter(&self, waiter: &_Waiter) {
-        self.0.remove_waiter(waiter);
-    }
-}
-
-impl AcquiredFuture for Box<dyn AcquiredFuture + '_> {
-    fn state(&self) -> State {
-        (**self).state()
-    }
-
-    fn has_exception(&self) -> bool {
-        (**self).has_exception()
-    }
-
-    fn install(&mut self, installed: Installed) {
-        (**self).install(installed);
+    fn untyped(&self, private: Private) -> Untyped<'_> {
+        self.0.untyped(private)
     }
 }

@@ -2,9 +2,16 @@
 //!
 //! An `mpsc` channel has one receiver. Shared behind a lock that is held while it waits, as in the
 //! Rust Book's thread pool, it wakes a second thread for every item, which then waits for that
-//! lock. Here nobody waits on the channel: the lock of the putting side also counts the threads
-//! that found the queue empty, and an item put while there is such a thread is announced to
-//! exactly one of them.
+//! lock. Here nobody waits on the channel. Threads wait on the condition of the putting side, which
+//! counts them, in these words:
+//!
+//! - A thread in `get` that found the queue empty is *idle*.
+//! - An item that is put while a thread is idle is *announced*: one idle thread, whichever it will be,
+//!   counts from then on as one that comes for an item, and no longer as idle. The announcement is
+//!   open until a thread in `get` answers it, that is, wakes up or looks again, and takes it down.
+//! - Of the threads that are idle, and those that have not answered yet, some are *asleep*. The others
+//!   are *awake*: they look again before they sleep, or are just waking up, and so will see an
+//!   announcement without being notified.
 
 use super::threading::{lock, lock_busy, Condition, Deadline};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError, TrySendError};
@@ -21,32 +28,37 @@ use std::sync::Mutex;
 ///
 /// Two locks, so that putting and getting do not wait for each other while there are items. Where
 /// both are held, `putting` was taken first.
-pub(super) struct SimpleQueue<T> {
+pub(in super::super) struct SimpleQueue<T> {
+    /// Threads in `get` wait on it until there is an announcement.
     putting: Condition<Putting<T>>,
     getting: Mutex<Getting<T>>,
 }
 
+/// What belongs to the side that puts.
 struct Putting<T> {
+    /// Into the last channel of the chain.
     sender: SyncSender<Option<T>>,
-    /// Of the channel of `sender`.
+    /// How many items the last channel has room for.
     capacity: usize,
     /// Tells the getting side which channel follows.
     next: Sender<Receiver<Option<T>>>,
-    /// Items put so far, sentinels not counted.
+    /// Items put so far, sentinels not counted. It wraps around.
     items: usize,
-    /// Threads in `get` that found the queue empty and to which no item was announced since.
+    /// How many threads are idle.
     idle: usize,
-    /// Announcements that no thread in `get` has answered yet.
+    /// How many announcements are open.
     announced: usize,
 }
 
-/// On a cache line of its own, since whoever gets would else slow down whoever puts.
+/// What belongs to the side that gets. On a cache line of its own, as whoever gets would else slow down
+/// whoever puts.
 #[repr(align(64))]
 struct Getting<T> {
+    /// Of the first channel of the chain.
     receiver: Receiver<Option<T>>,
     /// The channels that follow.
     next: Receiver<Receiver<Option<T>>>,
-    /// Items got so far, sentinels not counted.
+    /// Items got so far, sentinels not counted. It wraps around.
     items: usize,
 }
 
@@ -87,10 +99,10 @@ impl<T> Getting<T> {
 
 /// `queue.Empty`.
 #[derive(Debug)]
-pub(super) struct Empty;
+pub(in super::super) struct Empty;
 
 impl<T> SimpleQueue<T> {
-    pub(super) fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         let (sender, receiver) = mpsc::sync_channel(MIN_CAPACITY);
         let (next, following) = mpsc::channel();
         SimpleQueue {
@@ -113,15 +125,13 @@ impl<T> SimpleQueue<T> {
     /// Puts an item, or the sentinel. Returns whether an idle thread was told of it, which then is
     /// idle no longer, so that the pool needs no other: `_idle_semaphore.acquire(timeout=0)` in
     /// CPython's `_adjust_thread_count`.
-    pub(super) fn put(&self, item: Option<T>) -> bool {
+    pub(in super::super) fn put(&self, item: Option<T>) -> bool {
         let mut putting = self.putting.acquire();
-        putting.items += usize::from(item.is_some());
+        putting.items = putting.items.wrapping_add(usize::from(item.is_some()));
         putting.send(item);
         if putting.idle == 0 {
             return false;
         }
-        // Of all that wait, which are the idle and the announced-to, those that will look again
-        // by themselves: they look around before they sleep, or are waking up.
         let awake = putting.idle + putting.announced - putting.sleepers();
         putting.idle -= 1;
         putting.announced += 1;
@@ -132,15 +142,15 @@ impl<T> SimpleQueue<T> {
     }
 
     /// The next item or sentinel, if there is one: `get(block=False)`.
-    pub(super) fn get_nowait(&self) -> Result<Option<T>, Empty> {
+    pub(in super::super) fn get_nowait(&self) -> Result<Option<T>, Empty> {
         let mut getting = lock_busy(&self.getting);
         let item = getting.recv()?;
-        getting.items += usize::from(item.is_some());
+        getting.items = getting.items.wrapping_add(usize::from(item.is_some()));
         Ok(item)
     }
 
     /// The next item or sentinel, waiting for one if need be.
-    pub(super) fn get(&self) -> Option<T> {
+    pub(in super::super) fn get(&self) -> Option<T> {
         loop {
             if let Ok(item) = self.get_nowait() {
                 return item;
@@ -157,14 +167,15 @@ impl<T> SimpleQueue<T> {
             self.putting
                 .wait_for(|putting| putting.announced > 0, Deadline::Never)
                 .announced -= 1;
-            // The item announced may have gone to a thread that was not idle; then wait again.
+            // The item that was announced may have gone to a thread that was not idle. Then look again,
+            // and wait again.
         }
     }
 
     /// How many items wait, sentinels not counted.
-    pub(super) fn qsize(&self) -> usize {
+    pub(in super::super) fn qsize(&self) -> usize {
         let putting = self.putting.acquire();
         let getting = lock(&self.getting);
-        putting.items - getting.items
+        putting.items.wrapping_sub(getting.items)
     }
 }

@@ -4,8 +4,7 @@
 //! Nothing here knows of futures. Python's names are kept; what differs is that a lock owns the
 //! data it protects, and that a lock is released by dropping what `acquire` returned.
 
-use std::cell::Cell;
-use std::hint;
+use super::spin::spin;
 use std::io;
 use std::mem;
 use std::ops::{Deref, DerefMut};
@@ -17,16 +16,16 @@ use std::time::{Duration, Instant};
 /// Locks a mutex of this crate, poisoned or not.
 ///
 /// No user code runs under any of them, so a panic cannot leave one half-changed.
-pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(in super::super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// [`lock`], for a mutex that any number of busy threads may be after, more than there are processors.
+/// [`lock`], for a mutex that more busy threads may be after than there are processors.
 ///
-/// Whoever holds it will release it in far less than a microsecond, if it has a processor. So offer it
-/// this one, once, before asking std, whose lock may put this thread to sleep: from then on releasing
-/// it takes a system call, and each thread that is woken finds it taken again.
-pub(super) fn lock_busy<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// The holder will release it in far less than a microsecond, if it has a processor. So this thread
+/// offers its own, once, before it asks std for the lock. For std may put it to sleep: from then on
+/// releasing the lock takes a system call, and each thread that is woken finds it taken again.
+pub(in super::super) fn lock_busy<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     try_lock(mutex).unwrap_or_else(|| {
         thread::yield_now();
         lock(mutex)
@@ -43,7 +42,7 @@ fn try_lock<T: ?Sized>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 
 /// The `end_time` that Python computes as `timeout + time.monotonic()`.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Deadline {
+pub(in super::super) enum Deadline {
     /// No timeout, or one that the clock cannot express.
     Never,
     At(Instant),
@@ -52,7 +51,7 @@ pub(super) enum Deadline {
 }
 
 impl Deadline {
-    pub(super) fn after(timeout: Option<Duration>) -> Self {
+    pub(in super::super) fn after(timeout: Option<Duration>) -> Self {
         match timeout {
             None => Deadline::Never,
             Some(Duration::ZERO) => Deadline::Now,
@@ -71,7 +70,7 @@ impl Deadline {
         }
     }
 
-    pub(super) fn has_passed(self) -> bool {
+    pub(in super::super) fn has_passed(self) -> bool {
         self.remaining() == Some(Duration::ZERO)
     }
 }
@@ -82,31 +81,36 @@ impl Deadline {
 /// `Condvar::notify_all` enters the kernel even when nobody waits. Python's condition does not,
 /// since it keeps a list of its waiters, and takes them out when it notifies them; this one counts
 /// them under its lock, to the same end.
-pub(super) struct Condition<T: ?Sized> {
+pub(in super::super) struct Condition<T: ?Sized> {
     condvar: Condvar,
+    /// The last field, so that a condition of a `T` can be seen as one of what `T` can be seen as.
     lock: Mutex<Waited<T>>,
 }
 
+/// What the lock protects.
 struct Waited<T: ?Sized> {
     /// How many threads are asleep in `wait_for`, less the notified.
     sleepers: u32,
     /// How many were notified and have not woken up yet.
     notified: u32,
+    /// The user's, who has it through [`Acquired`].
     value: T,
 }
 
-// On every platform: in Rust 1.63, Windows' `Condvar` is neither, and Linux' is both.
+// A panic cannot leave a value half-changed, as no code of the user's runs under the lock. Without these
+// lines it would depend on the platform: `Condvar` is both on Linux, and neither on Windows, in Rust
+// 1.63.
 impl<T: ?Sized> UnwindSafe for Condition<T> {}
 impl<T: ?Sized> RefUnwindSafe for Condition<T> {}
 
 /// A held lock of a [`Condition`]; dropping it is Python's `release`.
-pub(super) struct Acquired<'a, T: ?Sized> {
+pub(in super::super) struct Acquired<'a, T: ?Sized> {
     condition: &'a Condition<T>,
     waited: MutexGuard<'a, Waited<T>>,
 }
 
 impl<T> Condition<T> {
-    pub(super) fn new(value: T) -> Self {
+    pub(in super::super) fn new(value: T) -> Self {
         Condition {
             condvar: Condvar::new(),
             lock: Mutex::new(Waited {
@@ -119,7 +123,7 @@ impl<T> Condition<T> {
 
     /// Waits until `predicate` holds or the deadline passes, whichever comes first, and returns
     /// with the lock held. The caller looks at the value to learn which of the two it was.
-    pub(super) fn wait_for(
+    pub(in super::super) fn wait_for(
         &self,
         predicate: impl Fn(&T) -> bool,
         deadline: Deadline,
@@ -129,7 +133,8 @@ impl<T> Condition<T> {
             return acquired;
         }
         drop(acquired);
-        if let Some(acquired) = self.spin(&predicate) {
+        let look = || self.try_acquire().filter(|acquired| predicate(acquired));
+        if let Some(acquired) = spin(look) {
             return acquired;
         }
         let mut acquired = self.acquire();
@@ -141,43 +146,10 @@ impl<T> Condition<T> {
         }
         acquired
     }
-
-    /// Looks a few times whether `predicate` holds, but after `MAX_OFFERS`. What is waited for is often a
-    /// microsecond away, while falling asleep and being woken costs tens of them.
-    fn spin(&self, predicate: impl Fn(&T) -> bool) -> Option<Acquired<'_, T>> {
-        let offers = OFFERS.with(Cell::get);
-        OFFERS.with(|cell| cell.set(0));
-        if offers == MAX_OFFERS {
-            return None;
-        }
-        let busy_rounds = if offers % BUSY_EVERY == 0 {
-            BUSY_ROUNDS
-        } else {
-            0
-        };
-        for round in 0..SPIN_ROUNDS {
-            if round < busy_rounds {
-                for _ in 0..8 {
-                    hint::spin_loop();
-                }
-            } else {
-                thread::yield_now();
-            }
-            if let Some(acquired) = self.try_acquire() {
-                if predicate(&acquired) {
-                    if round == busy_rounds {
-                        OFFERS.with(|cell| cell.set(offers + 1));
-                    }
-                    return Some(acquired);
-                }
-            }
-        }
-        None
-    }
 }
 
 impl<T: ?Sized> Condition<T> {
-    pub(super) fn acquire(&self) -> Acquired<'_, T> {
+    pub(in super::super) fn acquire(&self) -> Acquired<'_, T> {
         Acquired {
             condition: self,
             waited: lock(&self.lock),
@@ -207,8 +179,9 @@ impl<T> Acquired<'_, T> {
                     .0
             }
         };
-        // A thread cannot tell whether it was notified, or woke up by chance, or for the time. If it
-        // passes for one that was notified, that one will pass for it.
+        // A thread cannot tell whether it was notified, or woke up by chance, or because its time was
+        // over. So while a notification is on its way, whoever wakes up counts as the one that it was
+        // for. The one that it was for then counts as the one that woke up by itself: the sums agree.
         match self.waited.notified.checked_sub(1) {
             Some(others) => self.waited.notified = others,
             None => self.waited.sleepers -= 1,
@@ -219,13 +192,13 @@ impl<T> Acquired<'_, T> {
 
 impl<T: ?Sized> Acquired<'_, T> {
     /// How many threads are asleep with no notification on its way.
-    pub(super) fn sleepers(&self) -> usize {
+    pub(in super::super) fn sleepers(&self) -> usize {
         self.waited.sleepers as usize
     }
 
     /// Releases the lock, then wakes one sleeper, if there is one: in this order, lest the woken
     /// thread's first act be to wait for the lock.
-    pub(super) fn notify(self) {
+    pub(in super::super) fn notify(self) {
         let Acquired {
             condition,
             mut waited,
@@ -240,7 +213,7 @@ impl<T: ?Sized> Acquired<'_, T> {
     }
 
     /// Releases the lock, then wakes every sleeper, if there is any.
-    pub(super) fn notify_all(self) {
+    pub(in super::super) fn notify_all(self) {
         let Acquired {
             condition,
             mut waited,
@@ -267,67 +240,52 @@ impl<T: ?Sized> DerefMut for Acquired<'_, T> {
     }
 }
 
-/// How often `wait_for` looks again before it sleeps: a few microseconds in all.
-const SPIN_ROUNDS: u32 = 24;
-/// The first of these keep the processor, which is the fastest when the thread that is waited for runs
-/// on another one. The others offer it to whoever can run.
-const BUSY_ROUNDS: u32 = 12;
-/// Of waits for which busy rounds are a waste, one in so many has them all the same; see `OFFERS`.
-const BUSY_EVERY: u32 = 16;
-/// A thread whose waits ended with its first offer this often in a row very likely shares the
-/// processor with the one that it waits for, while another may be free. The system does not part two
-/// threads that take turns. It does when it wakes one, so the next wait is a sleep.
-const MAX_OFFERS: u32 = 32;
-
-thread_local! {
-    /// How many waits of this thread in a row ended with its first offer of the processor. Then busy
-    /// rounds are a waste: the thread that it waits for needs the processor that they keep.
-    static OFFERS: Cell<u32> = const { Cell::new(0) };
-}
-
 /// `threading.Event`.
-pub(super) struct Event {
+pub(in super::super) struct Event {
     flag: Condition<bool>,
 }
 
 impl Event {
-    pub(super) fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         Event {
             flag: Condition::new(false),
         }
     }
 
-    pub(super) fn set(&self) {
+    pub(in super::super) fn set(&self) {
         let mut flag = self.flag.acquire();
         *flag = true;
         flag.notify_all();
     }
 
-    pub(super) fn clear(&self) {
+    pub(in super::super) fn clear(&self) {
         *self.flag.acquire() = false;
     }
 
     /// Waits until the event is set or the deadline passes.
-    pub(super) fn wait(&self, deadline: Deadline) {
+    pub(in super::super) fn wait(&self, deadline: Deadline) {
         drop(self.flag.wait_for(|flag| *flag, deadline));
     }
 }
 
 /// `threading.Thread`: made first and started later, and any number of threads may join it.
-pub(super) struct Thread {
+pub(in super::super) struct Thread {
+    /// `None` until the thread was started.
     id: Mutex<Option<ThreadId>>,
+    /// `None` before the thread was started, and once it was joined. The lock is held while a thread
+    /// joins.
     handle: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Thread {
-    pub(super) fn new() -> Arc<Self> {
+    pub(in super::super) fn new() -> Arc<Self> {
         Arc::new(Thread {
             id: Mutex::new(None),
             handle: Mutex::new(None),
         })
     }
 
-    pub(super) fn start(
+    pub(in super::super) fn start(
         &self,
         builder: thread::Builder,
         target: impl FnOnce() + Send + 'static,
@@ -338,13 +296,13 @@ impl Thread {
         Ok(())
     }
 
-    pub(super) fn is_current(&self) -> bool {
+    pub(in super::super) fn is_current(&self) -> bool {
         *lock(&self.id) == Some(thread::current().id())
     }
 
     /// Returns when the thread has ended. A second caller waits for the lock that the first one
     /// holds while it waits for the thread, and so returns no earlier.
-    pub(super) fn join(&self) {
+    pub(in super::super) fn join(&self) {
         let mut handle = lock(&self.handle);
         if let Some(handle) = handle.take() {
             // An error would be the thread's panic, which was reported when it happened.

@@ -1,0 +1,126 @@
+//! What `wait` and `as_completed` take, and the set that they make of it.
+
+use super::super::stdlib::threading::Condition;
+use super::{Future, Shared};
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+
+/// What [`wait`](super::wait) and [`as_completed`](super::as_completed) take: a [`Future`], an
+/// [`AnyFuture`](super::super::AnyFuture), or a reference to one of them.
+///
+/// It cannot be implemented, and its method cannot be called, elsewhere.
+pub trait Waitable<T>: Clone + Eq + Hash + fmt::Debug {
+    /// Always the type itself. It is there for
+    /// [`DoneAndNotDoneFutures`](super::DoneAndNotDoneFutures): a struct has to use its parameter `T`,
+    /// and this is how that one does without a private field, so that it can be taken apart.
+    type Handle;
+
+    #[doc(hidden)]
+    fn untyped(&self, _: Private) -> Untyped<'_>;
+}
+
+/// Whoever has no such value can call nothing that asks for one; and nobody outside can make one.
+pub struct Private(pub(super) ());
+
+/// A future as those who wait see it, whatever its type.
+pub struct Untyped<'a> {
+    pub(super) condition: &'a Condition<Shared<dyn Typed + 'a>>,
+    /// Whether there may be another handle.
+    is_shared: bool,
+}
+
+/// The part of a future that depends on its type, where that is not known. Nothing is done with it but
+/// to leave it alone.
+pub(super) trait Typed {}
+
+impl<R> Typed for R {}
+
+impl Untyped<'_> {
+    /// Python's `id(future)`.
+    fn id(&self) -> usize {
+        let condition: *const _ = self.condition;
+        condition as *const () as usize
+    }
+}
+
+impl<T> Waitable<T> for Future<T> {
+    type Handle = Self;
+
+    fn untyped(&self, _: Private) -> Untyped<'_> {
+        Untyped {
+            condition: &self.core.condition,
+            is_shared: Arc::strong_count(&self.core) > 1,
+        }
+    }
+}
+
+/// Futures without duplicates: what `set(fs)` is in Python.
+pub(super) struct Futures<F> {
+    /// In the order given. A duplicate of an earlier one, or one that was taken out, is `None`. What
+    /// the rest of `_base.rs` calls a future's position is its index here.
+    pub(super) given: Vec<Option<F>>,
+    /// The positions in `given`, in an order in which several futures may be locked at once.
+    pub(super) ordered: Vec<usize>,
+}
+
+impl<F> Futures<F> {
+    pub(super) fn new<T>(fs: impl IntoIterator<Item = F>) -> Self
+    where
+        F: Waitable<T>,
+    {
+        let mut given: Vec<_> = fs.into_iter().map(Some).collect();
+        let mut ordered = Vec::with_capacity(given.len());
+        let mut shared = Vec::new();
+        for (position, future) in given.iter().enumerate() {
+            let future = match future {
+                Some(future) => future.untyped(Private(())),
+                None => continue,
+            };
+            // A handle that is the only one has no duplicate, and nobody else can lock its future.
+            if future.is_shared {
+                shared.push((future.id(), position));
+            } else {
+                ordered.push(position);
+            }
+        }
+        // By address, and of several handles to one future, the first.
+        shared.sort_unstable();
+        let mut previous_id = None;
+        for (id, position) in shared {
+            if previous_id.replace(id) == Some(id) {
+                given[position] = None;
+            } else {
+                ordered.push(position);
+            }
+        }
+        Futures { given, ordered }
+    }
+
+    /// How many there were.
+    pub(super) fn len(&self) -> usize {
+        self.ordered.len()
+    }
+
+    /// A future that was not taken out.
+    pub(super) fn get<T>(&self, position: usize) -> Option<Untyped<'_>>
+    where
+        F: Waitable<T>,
+    {
+        let future = self.given[position].as_ref()?;
+        Some(future.untyped(Private(())))
+    }
+
+    pub(super) fn move_to(&mut self, set: &mut HashSet<F>, positions: Vec<usize>)
+    where
+        F: Eq + Hash,
+    {
+        // A set that grows hashes everything anew.
+        set.reserve(positions.len());
+        let futures = positions
+            .into_iter()
+            .filter_map(|position| self.given[position].take());
+        set.extend(futures);
+    }
+}

@@ -1,0 +1,103 @@
+//! Whom to wake when a future that is awaited is done.
+
+use super::super::stdlib::threading::lock;
+use super::{Callback, Future};
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+
+/// What a handle that is being awaited has left with its future.
+pub(super) struct Awaited {
+    slot: Arc<WakerSlot>,
+    /// Of the callback that wakes, in the future's list.
+    key: usize,
+}
+
+/// The waker of one handle. The handle changes it with every poll, and the callback that the handle
+/// left with the future takes it.
+struct WakerSlot {
+    waker: Mutex<Option<Waker>>,
+}
+
+/// The done-callback that wakes whoever awaits.
+struct Wake(Arc<WakerSlot>);
+
+impl<T> Callback<T> for Wake {
+    fn call(self: Box<Self>, _future: &Future<T>) {
+        self.0.wake();
+    }
+
+    fn postpone(self: Box<Self>, _future: Future<T>) -> Box<dyn FnOnce()> {
+        Box::new(move || self.0.wake())
+    }
+
+    fn discard(self: Box<Self>) -> Box<dyn FnOnce()> {
+        Box::new(move || drop(self))
+    }
+}
+
+impl WakerSlot {
+    fn wake(&self) {
+        let waker = lock(&self.waker).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// From now on, this is the waker. It is cloned, and the one before is dropped, outside the lock:
+    /// both are the runtime's own code.
+    fn set_waker(&self, waker: &Waker) {
+        let known = lock(&self.waker)
+            .as_ref()
+            .map_or(false, |known| known.will_wake(waker));
+        if !known {
+            let waker = Some(waker.clone());
+            let replaced = std::mem::replace(&mut *lock(&self.waker), waker);
+            drop(replaced);
+        }
+    }
+}
+
+impl<T> Future<T> {
+    /// Has `waker` woken when the future is done, in place of the one that this handle had given before.
+    /// Returns whether the future is done already; then nothing is left to wake anybody.
+    pub(in super::super) fn wake_when_done(&mut self, waker: &Waker) -> bool {
+        if !self.done() {
+            match &self.awaited {
+                Some(awaited) => awaited.slot.set_waker(waker),
+                None => self.awaited = self.leave_waker(waker.clone()),
+            }
+            // It may have got done in between, and called the waker that was set before.
+            if !self.done() {
+                return false;
+            }
+        }
+        self.awaited = None;
+        true
+    }
+
+    /// Leaves a callback that wakes, unless the future is done.
+    fn leave_waker(&self, waker: Waker) -> Option<Awaited> {
+        let slot = Arc::new(WakerSlot {
+            waker: Mutex::new(Some(waker)),
+        });
+        let wake = Box::new(Wake(Arc::clone(&slot)));
+        let mut shared = self.acquire();
+        if shared.state.is_done() {
+            return None;
+        }
+        let key = shared.typed.done_callbacks.push(wake);
+        drop(shared);
+        Some(Awaited { slot, key })
+    }
+}
+
+/// Takes back what polling has left with the future.
+impl<T> Drop for Future<T> {
+    fn drop(&mut self) {
+        if let Some(awaited) = self.awaited.take() {
+            let callback = self.acquire().typed.done_callbacks.remove(awaited.key);
+            // It has the waker, whose `Drop` is the runtime's own code.
+            drop(callback);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What `concurrent.futures` does not have.
+
+pub(super) mod any_future;
+mod awaiting;

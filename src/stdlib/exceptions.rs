@@ -1,0 +1,281 @@
+//! Python's builtin exceptions, as far as the port has a use for them: `BaseException`,
+//! `TimeoutError` and `ValueError`.
+
+use super::threading::lock;
+use std::any::{type_name, Any};
+use std::error::Error as StdError;
+use std::fmt;
+use std::mem;
+use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
+use std::sync::{Arc, Mutex};
+
+/// What a call raised: the error that it returned, or the payload of its panic. A clone refers to
+/// the same exception.
+///
+/// Every error type converts into it, so that `?` works in a function that returns
+/// `Result<T, Exception>`. For that reason it cannot implement `std::error::Error` itself; see
+/// [`as_error`](Exception::as_error).
+///
+/// ```
+/// use concurrent_futures::Exception;
+///
+/// fn parse(text: &str) -> Result<i32, Exception> {
+///     if text.is_empty() {
+///         return Err(Exception::msg("nothing to parse"));
+///     }
+///     Ok(text.parse()?)
+/// }
+///
+/// let exception = parse("x").unwrap_err();
+/// assert!(exception.downcast_ref::<std::num::ParseIntError>().is_some());
+/// assert_eq!(exception.type_name(), "ParseIntError");
+/// ```
+///
+/// CPython: `BaseException`.
+#[derive(Clone)]
+pub struct Exception(Arc<Raised>);
+
+enum Raised {
+    Error {
+        /// With its module path.
+        type_name: &'static str,
+        error: Box<dyn StdError + Send + Sync>,
+    },
+    Panic {
+        /// The payload, if it is a text.
+        message: Option<String>,
+        /// `None` once it was taken.
+        payload: Mutex<Option<Box<dyn Any + Send>>>,
+    },
+}
+
+// An exception is only looked at, but for a payload, which is only taken.
+impl UnwindSafe for Raised {}
+impl RefUnwindSafe for Raised {}
+
+impl Exception {
+    /// An exception that is this error.
+    pub fn new<E: StdError + Send + Sync + 'static>(error: E) -> Self {
+        Exception(Arc::new(Raised::Error {
+            type_name: type_name::<E>(),
+            error: Box::new(error),
+        }))
+    }
+
+    /// An exception that is this error. The name of its type is no longer known, and given as
+    /// `Error`.
+    pub fn from_boxed(error: Box<dyn StdError + Send + Sync>) -> Self {
+        Exception(Arc::new(Raised::Error {
+            type_name: "Error",
+            error,
+        }))
+    }
+
+    /// An exception that is a panic, from what `catch_unwind` or `JoinHandle::join` returned.
+    pub fn from_panic(payload: Box<dyn Any + Send>) -> Self {
+        let message = match payload.downcast_ref::<&'static str>() {
+            Some(text) => Some((*text).to_owned()),
+            None => payload.downcast_ref::<String>().cloned(),
+        };
+        Exception(Arc::new(Raised::Panic {
+            message,
+            payload: Mutex::new(Some(payload)),
+        }))
+    }
+
+    /// An exception that is just a text: `Exception("text")` in Python.
+    pub fn msg(text: impl Into<String>) -> Self {
+        Exception(Arc::new(Raised::Error {
+            type_name: "Exception",
+            error: Box::new(Message(text.into())),
+        }))
+    }
+
+    /// The error, unless the exception is a panic.
+    pub fn as_error(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
+        match &*self.0 {
+            Raised::Error { error, .. } => Some(&**error),
+            Raised::Panic { .. } => None,
+        }
+    }
+
+    /// The error, if it is an `E`: what `except E as error` does in Python.
+    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
+        self.as_error().and_then(|error| error.downcast_ref())
+    }
+
+    /// Whether the call panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(&*self.0, Raised::Panic { .. })
+    }
+
+    /// The text that the call panicked with; `None` for a payload that is no text, and for an
+    /// exception that is no panic. It stays when the payload is taken.
+    pub fn panic_message(&self) -> Option<&str> {
+        match &*self.0 {
+            Raised::Panic { message, .. } => message.as_deref(),
+            Raised::Error { .. } => None,
+        }
+    }
+
+    /// Moves the panic's payload out, for `std::panic::resume_unwind` or a look at its type. The
+    /// first caller gets it, whichever clone it is called on; later ones get `None`.
+    pub fn take_panic(&self) -> Option<Box<dyn Any + Send>> {
+        match &*self.0 {
+            Raised::Panic { payload, .. } => lock(payload).take(),
+            Raised::Error { .. } => None,
+        }
+    }
+
+    /// The name of the error's type without its module path, such as `ParseIntError`, and `panic`
+    /// for a panic: `type(exception).__name__` in Python.
+    pub fn type_name(&self) -> String {
+        match &*self.0 {
+            Raised::Error { type_name, .. } => without_paths(type_name),
+            Raised::Panic { .. } => "panic".to_owned(),
+        }
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for Exception {
+    fn from(error: E) -> Self {
+        Exception::new(error)
+    }
+}
+
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Raised::Error { error, .. } => error.fmt(f),
+            Raised::Panic { message, .. } => {
+                f.pad(message.as_deref().unwrap_or("a payload that is no text"))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Raised::Error { error, .. } => error.fmt(f),
+            Raised::Panic { message, .. } => f.debug_tuple("Panic").field(message).finish(),
+        }
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        if let Raised::Panic { payload, .. } = self {
+            if let Some(payload) = lock(payload).take() {
+                drop_payload(payload);
+            }
+        }
+    }
+}
+
+/// Drops a panic's payload, whose own `Drop` may panic in turn, and again. Not for ever: what still
+/// panics after a few rounds is leaked.
+pub(super) fn drop_payload(mut payload: Box<dyn Any + Send>) {
+    for _ in 0..8 {
+        match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            Ok(()) => return,
+            Err(next) => payload = next,
+        }
+    }
+    mem::forget(payload);
+}
+
+/// The error inside of an exception that is just a text.
+struct Message(String);
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Exception").field(&self.0).finish()
+    }
+}
+
+impl StdError for Message {}
+
+/// `alloc::vec::Vec<alloc::string::String>` without the module paths: `Vec<String>`.
+pub(in super::super) fn without_paths(type_name: &str) -> String {
+    let mut short = String::with_capacity(type_name.len());
+    let mut rest = type_name;
+    while !rest.is_empty() {
+        let end = rest
+            .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'))
+            .unwrap_or(rest.len());
+        let (path, after) = rest.split_at(end);
+        short.push_str(path.rsplit("::").next().unwrap_or(path));
+        let mut separators = after.chars();
+        short.extend(separators.next());
+        rest = separators.as_str();
+    }
+    short
+}
+
+/// Not all futures were done in time: what the iterator of `as_completed` ends with.
+///
+/// CPython: the `TimeoutError` that `as_completed` raises in `_base.py`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutError {
+    unfinished: usize,
+    total: usize,
+}
+
+impl TimeoutError {
+    pub(in super::super) fn new(unfinished: usize, total: usize) -> Self {
+        TimeoutError { unfinished, total }
+    }
+
+    /// How many of the futures had not been yielded.
+    pub fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+
+    /// How many futures there were, each counted once.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+}
+
+impl fmt::Display for TimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} (of {}) futures unfinished",
+            self.unfinished, self.total
+        )
+    }
+}
+
+impl StdError for TimeoutError {}
+
+/// An argument is out of range. `Display` writes CPython's message, such as `max_workers must be
+/// greater than 0`.
+///
+/// CPython: `ValueError`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueError {
+    message: &'static str,
+}
+
+impl ValueError {
+    /// For executors: which argument, and what it should have been.
+    pub fn new(message: &'static str) -> Self {
+        ValueError { message }
+    }
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.message)
+    }
+}
+
+impl StdError for ValueError {}
