@@ -129,7 +129,7 @@ impl Explorer {
     }
 
     /// What the environment says: `MODE` (all, plain, random, pct), `PREEMPTIONS` (a number, or any), `SPURIOUS`, `SEED`,
-    /// `SCHEDULES`, and `SECONDS`, for each program.
+    /// `SCHEDULES`, and `TIME` in seconds, for each program.
     pub fn from_environment(mut self) -> Self {
         fn number(name: &str) -> Option<u64> {
             let text = env::var(name).ok()?;
@@ -159,7 +159,7 @@ impl Explorer {
             self.schedules = self.schedules.min(5_000);
         }
         self.schedules = number("SCHEDULES").unwrap_or(self.schedules);
-        self.time = number("SECONDS").map_or(self.time, Duration::from_secs);
+        self.time = number("TIME").map_or(self.time, Duration::from_secs);
         self
     }
 
@@ -351,6 +351,11 @@ impl Report {
                 format!("{schedules} schedules, all of at most {most} preemptions")
             }
             (_, None, true) => format!("{schedules} schedules, all there are"),
+            (_, Some(0), false) => format!("{schedules} schedules, not all without preemptions"),
+            (Mode::All, Some(most), false) => format!(
+                "{schedules} schedules of at most {most} preemptions, not all; all of at most {}",
+                most - 1
+            ),
             (_, Some(most), false) => {
                 format!("{schedules} schedules, not all of at most {most} preemptions")
             }

@@ -90,7 +90,7 @@ fn panics_fail() -> bool {
 /// After a program's name there may be options of the [`Explorer`] in brackets.
 #[macro_export]
 macro_rules! scenarios {
-    ($($(#[$attribute:meta])* fn $name:ident $([$($option:ident($($value:expr)?)),*])? () $body:block)*) => {
+    ($($(#[$attribute:meta])* fn $name:ident $([$($option:ident $(($value:expr))?),*])? () $body:block)*) => {
         $($(#[$attribute])* fn $name() $body)*
 
         fn main() {

@@ -12,8 +12,9 @@ pub struct Instant(Duration);
 impl Instant {
     #[track_caller]
     pub fn now() -> Self {
+        let place = Location::caller();
         let nanos = context().map_or(0, |(world, me)| {
-            world.step(me, Op::Now, Location::caller());
+            world.step(me, Op::Now, place);
             let clock = world.lock().clock;
             clock
         });
@@ -21,6 +22,7 @@ impl Instant {
         Instant(Duration::from_secs(1 << 20) + Duration::from_nanos(nanos))
     }
 
+    #[track_caller]
     pub fn elapsed(&self) -> Duration {
         Instant::now().duration_since(*self)
     }
