@@ -259,6 +259,24 @@ model::scenarios! {
         assert!(future.done());
     }
 
+    /// One of two initializers fails as the pool is shut down; the other worker ends all the same.
+    fn initializer_fails_breaks_two [preemptions(1)] () {
+        set_logger(|_| ());
+        let first = Mutex::new(true);
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .thread_name_prefix("worker")
+            .try_initializer(move || {
+                let fails = std::mem::replace(&mut *first.lock().unwrap(), false);
+                if fails { Err(Exception::new(No)) } else { Ok(()) }
+            })
+            .build()
+            .unwrap();
+        let futures = [pool.submit(|| ()), pool.submit(|| ())];
+        pool.shutdown();
+        assert!(futures.iter().flatten().all(Future::done));
+    }
+
     /// The initializer fails as the last reference goes.
     fn initializer_fails_against_drop() {
         let pool = broken_pool();
