@@ -36,6 +36,7 @@ pub struct Explorer {
     schedules: u64,
     time: Duration,
     report_progress: bool,
+    finds: Option<&'static str>,
 }
 
 /// What was explored, and what was found.
@@ -84,7 +85,14 @@ impl Explorer {
             schedules: u64::MAX,
             time: Duration::from_secs(3600),
             report_progress: false,
+            finds: None,
         }
+    }
+
+    /// The program is known to be wrong: a failure that begins with this is found, or the scenario fails.
+    pub fn finds(mut self, what: &'static str) -> Self {
+        self.finds = Some(what);
+        self
     }
 
     /// At most so many preemptions in a schedule; `None`: any number.
@@ -473,6 +481,27 @@ fn one_scenario(scenario: &Scenario) -> i32 {
     }
     let report = explorer.run_shared(program);
     match &report.failure {
+        Some(failure)
+            if explorer
+                .finds
+                .map_or(false, |what| failure.what.starts_with(what)) =>
+        {
+            println!(
+                "{}: found, as it must be, by schedule {}: {}",
+                scenario.0,
+                grouped(report.schedules),
+                failure.text()
+            );
+            0
+        }
+        None if explorer.finds.is_some() => {
+            println!(
+                "{}: FAILED, nothing was found: {}",
+                scenario.0,
+                report.line()
+            );
+            1
+        }
         None => {
             println!("{}: {}", scenario.0, report.line());
             0
