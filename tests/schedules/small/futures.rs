@@ -317,6 +317,21 @@ model::scenarios! {
         other.join().unwrap();
     }
 
+    /// Given up while the future gets done, beside somebody's callback: that one is called.
+    fn await_given_up_beside_a_callback() {
+        let future = running();
+        let calls = Arc::new(Mutex::new(0));
+        let mut awaited = future.clone();
+        let (_, waker) = woken();
+        let _ = poll(&mut awaited, &waker);
+        let own = calls.clone();
+        future.add_done_callback(move |_| *own.lock().unwrap() += 1);
+        let other = complete(&future, 7);
+        drop(awaited);
+        other.join().unwrap();
+        assert_eq!(*calls.lock().unwrap(), 1);
+    }
+
     /// Awaited, and cancelled meanwhile.
     fn await_against_cancel() {
         let future = Future::<i32>::new();

@@ -279,10 +279,10 @@ model::scenarios! {
         thread.start(thread::Builder::new(), move || *flag.lock().unwrap() = true).unwrap();
         let (other, flag) = (thread.clone(), ended.clone());
         let joiner = thread::spawn(move || {
-            other.join();
+            other.join(Deadline::Never);
             assert!(*flag.lock().unwrap());
         });
-        thread.join();
+        thread.join(Deadline::Never);
         assert!(*ended.lock().unwrap());
         assert!(!thread.is_current());
         joiner.join().unwrap();
