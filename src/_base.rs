@@ -29,6 +29,7 @@ mod waker;
 mod work;
 
 use self::callback::Callback;
+pub(super) use self::executor::Cause;
 use self::executor::{Exit, TryExit};
 use self::futures::{Erased, Futures};
 use self::lent::{Borrowers, LentValue};
@@ -817,7 +818,15 @@ impl<T> Future<T> {
         let mut shared = self.acquire();
         match shared.state {
             State::Running | State::Finished => return false,
-            State::Cancelled | State::CancelledAndNotified => return true,
+            State::Cancelled | State::CancelledAndNotified => {
+                let called_back = shared.typed.done_callbacks.is_empty();
+                drop(shared);
+                if !called_back {
+                    // One of many that a pool cancels, whose turn it is only now.
+                    self.follow_up();
+                }
+                return true;
+            }
             State::Pending => {}
         }
         shared.set_cancelled();
@@ -1374,7 +1383,7 @@ pub struct Map<T, U = ()> {
 pub struct BrokenExecutor {
     message: String,
     /// What broke it.
-    cause: Option<Exception>,
+    cause: Cause,
 }
 
 impl BrokenExecutor {
@@ -1382,14 +1391,14 @@ impl BrokenExecutor {
     pub fn new(message: impl Into<String>) -> Self {
         BrokenExecutor {
             message: message.into(),
-            cause: None,
+            cause: Cause::default(),
         }
     }
 
     /// The same, with what has broken it as its [`source`](StdError::source).
     #[must_use]
     pub fn with_cause(mut self, cause: impl Into<Option<Exception>>) -> Self {
-        self.cause = cause.into();
+        self.cause = Cause::new(cause.into());
         self
     }
 }
@@ -1411,7 +1420,7 @@ impl fmt::Display for BrokenExecutor {
 
 impl StdError for BrokenExecutor {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.cause.as_ref().map(Exception::as_dyn_error)
+        self.cause.source()
     }
 }
 

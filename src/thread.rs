@@ -7,8 +7,8 @@ mod more;
 pub use self::builder::ThreadPoolExecutorBuilder;
 use self::helping::{Current, DEFAULT_STACK, STACK_OF_A_CALL};
 use super::_base::{
-    BrokenExecutor, Core, Exception, Executor, Future, PoolNumber, ShutdownOptions, SubmitError,
-    TimeoutError, ValueError, LOGGER, NO_NUMBER,
+    BrokenExecutor, Cause, Core, Exception, Executor, Future, PoolNumber, ShutdownOptions,
+    SubmitError, TimeoutError, ValueError, LOGGER, NO_NUMBER,
 };
 use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::process_wide;
@@ -288,7 +288,7 @@ fn _worker(
     if let Some(Err(exception)) = initializer.map(initialize) {
         LOGGER.critical("Exception in initializer:", Some(&exception));
         let broken = BrokenThreadPool {
-            cause: Some(exception),
+            cause: Cause::new(Some(exception)),
         };
         // What may panic is `Drop` of the error, and of the pool, to which this may be the last reference.
         LOGGER.log_panic("Exception in worker", || {
@@ -392,7 +392,7 @@ fn follow_up(work_items: Vec<Arc<dyn QueuedCall>>) {
 #[non_exhaustive]
 pub struct BrokenThreadPool {
     /// What the initializer failed with.
-    cause: Option<Exception>,
+    cause: Cause,
 }
 
 /// Any two are equal: they say the same.
@@ -412,13 +412,13 @@ impl fmt::Display for BrokenThreadPool {
 
 impl StdError for BrokenThreadPool {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.cause.as_ref().map(Exception::as_dyn_error)
+        self.cause.source()
     }
 }
 
 impl From<BrokenThreadPool> for BrokenExecutor {
     fn from(error: BrokenThreadPool) -> Self {
-        BrokenExecutor::new(error.to_string()).with_cause(error.cause)
+        BrokenExecutor::new(error.to_string()).with_cause(error.cause.exception())
     }
 }
 
