@@ -6,6 +6,7 @@ use std::any::{type_name, Any};
 use std::error::Error as StdError;
 use std::fmt;
 use std::mem;
+use std::ops::Deref;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,6 +36,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone)]
 pub struct Exception(Arc<Raised>);
 
+/// What stands for the message of a panic that has none.
+const NO_TEXT: &str = "a payload that is no text";
+
 enum Raised {
     Error {
         /// With its module path.
@@ -46,6 +50,8 @@ enum Raised {
         message: Option<String>,
         /// `None` once it was taken.
         payload: Mutex<Option<Box<dyn Any + Send>>>,
+        /// Where an error is needed.
+        as_error: Message,
     },
 }
 
@@ -56,6 +62,9 @@ impl RefUnwindSafe for Raised {}
 impl Exception {
     /// An exception that is this error.
     pub fn new<E: StdError + Send + Sync + 'static>(error: E) -> Self {
+        if let Some(Carried(exception)) = (&error as &dyn Any).downcast_ref() {
+            return exception.clone();
+        }
         Exception(Arc::new(Raised::Error {
             type_name: type_name::<E>(),
             error: Box::new(error),
@@ -65,10 +74,13 @@ impl Exception {
     /// An exception that is this error. The name of its type is no longer known, and given as
     /// `Error`.
     pub fn from_boxed(error: Box<dyn StdError + Send + Sync>) -> Self {
-        Exception(Arc::new(Raised::Error {
-            type_name: "Error",
-            error,
-        }))
+        match error.downcast::<Carried>() {
+            Ok(carried) => carried.0,
+            Err(error) => Exception(Arc::new(Raised::Error {
+                type_name: "Error",
+                error,
+            })),
+        }
     }
 
     /// An exception that is a panic, from what `catch_unwind` or `JoinHandle::join` returned.
@@ -78,6 +90,7 @@ impl Exception {
             None => payload.downcast_ref::<String>().cloned(),
         };
         Exception(Arc::new(Raised::Panic {
+            as_error: Message(message.as_deref().unwrap_or(NO_TEXT).to_owned()),
             message,
             payload: Mutex::new(Some(payload)),
         }))
@@ -96,6 +109,14 @@ impl Exception {
         match &*self.0 {
             Raised::Error { error, .. } => Some(&**error),
             Raised::Panic { .. } => None,
+        }
+    }
+
+    /// The error, or what stands for the panic: for the `source` of another error.
+    pub(in super::super) fn as_dyn_error(&self) -> &(dyn StdError + 'static) {
+        match &*self.0 {
+            Raised::Error { error, .. } => &**error,
+            Raised::Panic { as_error, .. } => as_error,
         }
     }
 
@@ -137,6 +158,88 @@ impl Exception {
     }
 }
 
+/// What a call may fail with: any error type, an [`Exception`], a text (`String`, `&'static str`), and a
+/// box with an error in it, be that std's or another crate's. `M` is found by the compiler: it tells the
+/// ways of conversion apart.
+pub trait IntoException<M> {
+    /// The exception that it is.
+    fn into_exception(self) -> Exception;
+}
+
+/// For what converts into an [`Exception`] by itself, as all errors do.
+#[derive(Debug)]
+pub enum AsException {}
+
+/// For a text.
+#[derive(Debug)]
+pub enum AsText {}
+
+/// For what has an error in it, and gives it away as a box.
+#[derive(Debug)]
+pub enum AsBox {}
+
+impl<E: Into<Exception>> IntoException<AsException> for E {
+    fn into_exception(self) -> Exception {
+        self.into()
+    }
+}
+
+impl IntoException<AsText> for String {
+    fn into_exception(self) -> Exception {
+        Exception::msg(self)
+    }
+}
+
+impl IntoException<AsText> for &'static str {
+    fn into_exception(self) -> Exception {
+        Exception::msg(self)
+    }
+}
+
+impl<E> IntoException<AsBox> for E
+where
+    E: Deref<Target = dyn StdError + Send + Sync> + Into<Box<dyn StdError + Send + Sync>>,
+{
+    fn into_exception(self) -> Exception {
+        Exception::from_boxed(self.into())
+    }
+}
+
+/// An exception as an error, for where only an error will do. It has the exception's text, and what is
+/// behind that.
+#[derive(Clone)]
+pub(in super::super) struct Carried(pub(in super::super) Exception);
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Carried {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.as_error().and_then(StdError::source)
+    }
+}
+
+impl From<Exception> for Box<dyn StdError + Send + Sync> {
+    fn from(exception: Exception) -> Self {
+        Box::new(Carried(exception))
+    }
+}
+
+impl From<Exception> for Box<dyn StdError> {
+    fn from(exception: Exception) -> Self {
+        Box::new(Carried(exception))
+    }
+}
+
 impl<E: StdError + Send + Sync + 'static> From<E> for Exception {
     fn from(error: E) -> Self {
         Exception::new(error)
@@ -147,9 +250,7 @@ impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Raised::Error { error, .. } => error.fmt(f),
-            Raised::Panic { message, .. } => {
-                f.pad(message.as_deref().unwrap_or("a payload that is no text"))
-            }
+            Raised::Panic { message, .. } => f.pad(message.as_deref().unwrap_or(NO_TEXT)),
         }
     }
 }
@@ -220,26 +321,49 @@ pub(in super::super) fn without_paths(type_name: &str) -> String {
     short
 }
 
-/// Not all futures were done in time: what the iterator of `as_completed` ends with.
+/// Not everything was done in time: the futures given to `as_completed`, the workers of a pool that is
+/// being shut down. `Display` says `2 (of 3) futures unfinished`, or `2 (of 8) workers still running`.
 ///
 /// CPython: the `TimeoutError` that `as_completed` raises in `_base.py`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeoutError {
     unfinished: usize,
     total: usize,
+    /// What is counted.
+    of: Counted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    Futures,
+    Workers,
 }
 
 impl TimeoutError {
-    pub(in super::super) fn new(unfinished: usize, total: usize) -> Self {
-        TimeoutError { unfinished, total }
+    /// So many of so many futures were not yielded.
+    pub(in super::super) fn futures(unfinished: usize, total: usize) -> Self {
+        TimeoutError {
+            unfinished,
+            total,
+            of: Counted::Futures,
+        }
     }
 
-    /// How many of the futures had not been yielded.
+    /// So many of so many workers have not ended.
+    pub(in super::super) fn workers(unfinished: usize, total: usize) -> Self {
+        TimeoutError {
+            unfinished,
+            total,
+            of: Counted::Workers,
+        }
+    }
+
+    /// How many of the futures had not been yielded, or of the workers had not ended.
     pub fn unfinished(&self) -> usize {
         self.unfinished
     }
 
-    /// How many futures there were, each counted once.
+    /// How many futures there were, each counted once, or workers.
     pub fn total(&self) -> usize {
         self.total
     }
@@ -247,11 +371,11 @@ impl TimeoutError {
 
 impl fmt::Display for TimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} (of {}) futures unfinished",
-            self.unfinished, self.total
-        )
+        let what = match self.of {
+            Counted::Futures => "futures unfinished",
+            Counted::Workers => "workers still running",
+        };
+        write!(f, "{} (of {}) {}", self.unfinished, self.total, what)
     }
 }
 
