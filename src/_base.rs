@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Futures, waiting for them, and what every executor has in common: CPython's `_base.py`.
 //!
 //! # Lock order

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! CPython's `concurrent.futures`, ported to Rust module by module on the standard library alone.
 //!
 //! A pool of threads runs calls; a [`Future`] stands for the result of each. Calls are submitted and
@@ -275,7 +278,6 @@
 //! **Which compiler?** Rust 1.63 or newer, and no cargo is needed: `rustc --edition 2021 --crate-type rlib
 //! src/lib.rs` builds it, and `src/` can be copied into another crate as a module.
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
 // Copied into a program as a module, all that the program does not use would be warned about. What
 // is unused in the crate itself, `.ci/run unused` finds.
 #![allow(dead_code, unused_imports)]

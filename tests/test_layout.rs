@@ -221,3 +221,23 @@ fn no_file_is_too_long_to_read() {
         assert!(lines <= limit, "{file} has {lines} lines");
     }
 }
+
+/// So that a file that went astray, or a copy without `LICENSE`, still says whose it is.
+#[test]
+fn every_file_names_its_licence_and_the_holder() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let licence = fs::read_to_string(root.join("LICENSE")).unwrap();
+    let holder = licence.lines().find(|line| line.starts_with("Copyright"));
+    let head = format!(
+        "// SPDX-License-Identifier: MIT\n// {}\n\n",
+        holder.unwrap()
+    );
+    let mut without = Vec::new();
+    for file in modules().into_values() {
+        let text = fs::read_to_string(src().join(&file)).unwrap();
+        if !text.replace("\r\n", "\n").starts_with(&head) {
+            without.push(file);
+        }
+    }
+    assert!(without.is_empty(), "{without:?}");
+}

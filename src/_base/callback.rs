@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What a future calls when it is done.
 
 use super::super::stdlib::process_wide;

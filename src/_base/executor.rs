@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What Python's `Executor` does without: a guard for the `with` statement, and references.
 
 use super::{

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Ending futures in two steps, for whoever ends many of them.
 //!
 //! `cancel` and `set_exception` call callbacks, and drop what the future's call has captured. That is

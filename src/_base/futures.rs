@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What `wait` and `as_completed` take, and the set that they make of it.
 
 use super::super::stdlib::threading::{Condition, Deadline, Event};

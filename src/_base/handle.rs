@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What every object in Python has by itself: identity, and any number of references.
 
 use super::Future;

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! One thread at a time looks at a future's value.
 //!
 //! Python's `result` returns a reference. Here it returns a clone, and a value need not be one that

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! How `map` submits: all at the call, or, with a `buffersize`, as results are taken.
 
 use super::super::stdlib::threading::Deadline;

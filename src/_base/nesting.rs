@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Callbacks within callbacks, up to a depth that every stack bears.
 
 use super::LOGGER;

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What the methods of `Future` are made of.
 
 use super::super::stdlib::threading::Acquired;

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Whom to wake when a future that is awaited is done.
 
 use super::super::stdlib::threading::lock;

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What a future that a pool made has of its call.
 
 use super::super::stdlib::keyed_list::KeyedList;

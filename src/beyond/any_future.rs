@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Futures of different result types together: in Python, where no type is in the way, just futures.
 
 use super::super::_base::{Awaited, Error, Exception, Future, Private, State, Untyped, Waitable};

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Awaiting a future in an async program, which CPython does with `asyncio.wrap_future`.
 
 use super::super::_base::{Error, Future};

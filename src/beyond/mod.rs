@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What `concurrent.futures` does not have.
 
 pub(super) mod any_future;

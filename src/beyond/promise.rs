@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! The other end of a future, for executors of one's own.
 
 use super::super::_base::{Core, Exception, Future, InvalidStateError, NO_NUMBER};

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What is public of Python's `threading`: an event, for calls that are to be stopped.
 
 use super::threading::{self, Deadline};

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Python's builtin exceptions, as far as the port has a use for them: `BaseException`,
 //! `TimeoutError` and `ValueError`.
 

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What Python's `dict` is used for: a list from which anything can be taken out, wherever it stands.
 
 /// A list in the order of pushing. What was pushed can be taken out by its key in the time of a binary

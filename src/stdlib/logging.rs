@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What the port needs of Python's `logging`: one logger, and one place where its records go.
 
 use super::exceptions::{drop_payload, Exception};

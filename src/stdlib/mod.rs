@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What the port needs of the modules of Python's library that `concurrent.futures` imports. Nothing
 //! here knows of futures.
 

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What the port needs of Python's `queue`: the unbounded `SimpleQueue`, on `std::sync::mpsc`.
 //!
 //! An `mpsc` channel has one receiver. Shared behind a lock that is held while it waits, as in the

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Looking again a few times before falling asleep. Python has nothing like it: its threads take turns
 //! by the interpreter lock in any case.
 //!

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What the port needs of Python's `threading`: a condition with its lock, an event, and a thread
 //! that any number of others may join.
 //!

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! The keyword parameters of `ThreadPoolExecutor.__init__`.
 
 use super::super::_base::{Exception, IntoException};

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! A worker that waits for a call of its own pool.
 
 use super::super::_base::{Blocked, Exception, Future, Help, PoolNumber, Work, LOGGER};

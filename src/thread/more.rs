@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What a pool has beside CPython's methods: what it is asked, and errors of more kinds.
 
 use super::super::_base::{
