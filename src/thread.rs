@@ -5,10 +5,10 @@ mod helping;
 mod more;
 
 pub use self::builder::ThreadPoolExecutorBuilder;
-use self::helping::{Current, Helping, DEFAULT_STACK, STACK_OF_A_CALL};
+use self::helping::{Current, DEFAULT_STACK, STACK_OF_A_CALL};
 use super::_base::{
-    BrokenExecutor, Core, Exception, Executor, Future, Help, PoolNumber, ShutdownOptions,
-    SubmitError, TimeoutError, ValueError, Work, LOGGER, NO_NUMBER,
+    BrokenExecutor, Core, Exception, Executor, Future, PoolNumber, ShutdownOptions, SubmitError,
+    TimeoutError, ValueError, LOGGER, NO_NUMBER,
 };
 use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::process_wide;
@@ -217,39 +217,6 @@ where
 
     fn follow_up(self: Arc<Self>) {
         self.into_future().follow_up();
-    }
-}
-
-impl<F, T, E> Work<T> for _WorkItem<F>
-where
-    F: FnOnce() -> Result<T, E> + Send + 'static,
-    T: Send + 'static,
-    E: Into<Exception>,
-{
-    fn discard(&self) {
-        // Not dropped with the lock held.
-        let f = lock(&self.f).take();
-        drop(f);
-    }
-
-    fn help(&self, future: &Future<T>, deadline: Deadline) -> Help {
-        let helping = match Helping::begin(future.pool(), deadline) {
-            Ok(helping) => helping,
-            Err(help) => return help,
-        };
-        let f = match lock(&self.f).take() {
-            Some(f) => f,
-            None => return Help::Wait,
-        };
-        let mut counted = Counted {
-            unfinished: Some(&helping.unfinished),
-        };
-        run(future, f, &mut counted);
-        if future.cancelled() {
-            // The worker that meets it takes it off the count.
-            counted.unfinished = None;
-        }
-        Help::Ran
     }
 }
 

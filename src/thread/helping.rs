@@ -1,8 +1,8 @@
 //! A worker that waits for a call of its own pool.
 
-use super::super::_base::{Blocked, Help, PoolNumber, LOGGER};
+use super::super::_base::{Blocked, Exception, Future, Help, PoolNumber, Work, LOGGER};
 use super::super::stdlib::threading::{lock, Deadline};
-use super::{Pool, Unfinished};
+use super::{_WorkItem, run, Counted, Pool, Unfinished};
 use std::cell::RefCell;
 use std::mem;
 use std::sync::Weak;
@@ -117,5 +117,38 @@ impl Drop for BlockedWorker {
             drop(state);
             LOGGER.log_panic("Exception in worker", || drop(pool));
         }
+    }
+}
+
+impl<F, T, E> Work<T> for _WorkItem<F>
+where
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: Into<Exception>,
+{
+    fn discard(&self) {
+        // Not dropped with the lock held.
+        let f = lock(&self.f).take();
+        drop(f);
+    }
+
+    fn help(&self, future: &Future<T>, deadline: Deadline) -> Help {
+        let helping = match Helping::begin(future.pool(), deadline) {
+            Ok(helping) => helping,
+            Err(help) => return help,
+        };
+        let f = match lock(&self.f).take() {
+            Some(f) => f,
+            None => return Help::Wait,
+        };
+        let mut counted = Counted {
+            unfinished: Some(&helping.unfinished),
+        };
+        run(future, f, &mut counted);
+        if future.cancelled() {
+            // The worker that meets it takes it off the count.
+            counted.unfinished = None;
+        }
+        Help::Ran
     }
 }
