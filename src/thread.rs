@@ -441,9 +441,10 @@ impl From<BrokenThreadPool> for SubmitError {
 /// the workers, which finish what is queued and end; it waits for nothing. To wait, call
 /// [`shutdown`](Executor::shutdown), or use [`with`](Executor::with).
 ///
-/// A task must not wait for another task of the same pool: when all workers do that, nobody is left
-/// to run what they wait for. Give such tasks a pool of their own, or have the first task return what
-/// it knows and submit the second from a done-callback.
+/// A task may wait for another task of the same pool. If no worker has begun that one, the worker that
+/// waits runs it itself, in the midst of the first; see
+/// [`help_while_waiting`](ThreadPoolExecutorBuilder::help_while_waiting). That goes for waiting without a
+/// time-out. With one, all workers may come to wait, with nobody left to run what they wait for.
 ///
 /// ```
 /// use concurrent_futures::{Executor, ThreadPoolExecutor};
