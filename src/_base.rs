@@ -1353,6 +1353,11 @@ pub enum SubmitError {
     Broken(BrokenExecutor),
     /// No thread could be started, and the executor has none.
     Thread(std::io::Error),
+    /// No process could be started, and the executor has none.
+    Process(std::io::Error),
+    /// The call cannot travel to another process: its function is not registered, or an argument of it
+    /// cannot be dumped. CPython: `PicklingError`.
+    Pickling(Exception),
     /// An option of [`map_with`](Executor::map_with) is out of range.
     Value(ValueError),
 }
@@ -1366,6 +1371,8 @@ impl fmt::Display for SubmitError {
             }
             SubmitError::Broken(error) => error.fmt(f),
             SubmitError::Thread(error) => write!(f, "can't start new thread: {}", error),
+            SubmitError::Process(error) => write!(f, "can't start new process: {}", error),
+            SubmitError::Pickling(exception) => exception.fmt(f),
             SubmitError::Value(error) => error.fmt(f),
         }
     }
@@ -1374,7 +1381,7 @@ impl fmt::Display for SubmitError {
 impl StdError for SubmitError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            SubmitError::Thread(error) => Some(error),
+            SubmitError::Thread(error) | SubmitError::Process(error) => Some(error),
             _ => None,
         }
     }

@@ -282,6 +282,7 @@
 
 mod _base;
 mod beyond;
+pub mod process;
 mod stdlib;
 pub mod thread;
 
@@ -295,7 +296,10 @@ pub use self::_base::{
 #[doc(inline)]
 pub use self::beyond::any_future::AnyFuture;
 #[doc(inline)]
+pub use self::process::ProcessPoolExecutor;
+#[doc(inline)]
 pub use self::stdlib::logging::{set_logger, Level, LogRecord};
+pub use self::stdlib::pickle;
 #[doc(inline)]
 pub use self::thread::{
     at_exit, AtExit, BrokenThreadPool, ThreadPoolExecutor, ThreadPoolExecutorBuilder,

@@ -6,7 +6,7 @@ use super::_base::{
 };
 use super::stdlib::process_wide;
 use super::stdlib::queue::SimpleQueue;
-use super::stdlib::threading::{lock, lock_busy, Thread};
+use super::stdlib::threading::{_register_atexit, _shutdown, lock, lock_busy, Thread};
 use std::error::Error as StdError;
 use std::fmt;
 use std::mem;
@@ -106,7 +106,7 @@ pub struct AtExit;
 
 impl Drop for AtExit {
     fn drop(&mut self) {
-        _python_exit();
+        _shutdown();
     }
 }
 
@@ -433,6 +433,7 @@ impl ThreadPoolExecutorBuilder {
         if max_workers == 0 {
             return Err(ValueError::new("max_workers must be greater than 0"));
         }
+        _register_atexit(_python_exit);
         let mut thread_name_prefix = self.thread_name_prefix;
         if thread_name_prefix.contains('\0') {
             return Err(ValueError::new(

@@ -1,6 +1,6 @@
 //! What Python's `Executor` does without: a guard for the `with` statement, and references.
 
-use super::{Exception, Executor, Future, ShutdownOptions, SubmitError};
+use super::{Exception, Executor, Future, ShutdownOptions, State, SubmitError};
 
 /// What [`Executor::with`] does at the end, whatever happens.
 pub(super) struct Exit<'a, X: Executor>(pub(super) &'a X);
@@ -23,5 +23,21 @@ impl<X: Executor + ?Sized> Executor for &X {
 
     fn shutdown_with(&self, options: ShutdownOptions) {
         (**self).shutdown_with(options);
+    }
+}
+
+/// What a pool asks of its futures.
+impl<T> Future<T> {
+    /// Takes `set_running_or_notify_cancel` back: the call did not begin, and waits again.
+    pub(in super::super) fn set_pending(&self) {
+        let mut shared = self.acquire();
+        if shared.state == State::Running {
+            shared.state = State::Pending;
+        }
+    }
+
+    /// Whether to complete the call is to run code of the user's.
+    pub(in super::super) fn has_done_callbacks(&self) -> bool {
+        !self.acquire().typed.done_callbacks.is_empty()
     }
 }

@@ -16,11 +16,26 @@ where
     I::Item: Send + 'static,
     T: Send + 'static,
 {
-    /// What `Executor.map` does before it returns its generator.
     pub(super) fn new<E: Into<Exception>>(
         executor: &'a X,
         f: impl Fn(I::Item) -> Result<T, E> + Send + Sync + 'static,
         iterable: impl IntoIterator<Item = I::Item, IntoIter = I>,
+        options: MapOptions,
+    ) -> Result<Self, SubmitError> {
+        let unsubmitted = Unsubmitted {
+            executor,
+            f: Arc::new(move |item| f(item).map_err(Into::into)),
+            iterator: iterable.into_iter(),
+            chunksize: options.chunksize,
+        };
+        Map::submit(unsubmitted, options)
+    }
+}
+
+impl<T, U: Submit<T>> Map<T, U> {
+    /// What `Executor.map` does before it returns its generator.
+    pub(in super::super) fn submit(
+        unsubmitted: U,
         options: MapOptions,
     ) -> Result<Self, SubmitError> {
         if options.buffersize == Some(0) {
@@ -33,12 +48,7 @@ where
             fs: VecDeque::new(),
             chunk: Vec::new().into_iter(),
             deadline: Deadline::after(options.timeout),
-            unsubmitted: Some(Unsubmitted {
-                executor,
-                f: Arc::new(move |item| f(item).map_err(Into::into)),
-                iterator: iterable.into_iter(),
-                chunksize: options.chunksize,
-            }),
+            unsubmitted: Some(unsubmitted),
             refused: None,
             started: false,
         };
@@ -52,7 +62,7 @@ where
     }
 
     /// The same iterator when nothing of the executor and the iterable is needed any more.
-    pub(super) fn all_submitted(mut self) -> Map<T> {
+    pub(in super::super) fn all_submitted(mut self) -> Map<T> {
         Map {
             fs: mem::take(&mut self.fs),
             chunk: Vec::new().into_iter(),
@@ -62,9 +72,7 @@ where
             started: false,
         }
     }
-}
 
-impl<T, U: Submit<T>> Map<T, U> {
     /// Submits the next task, if there is one.
     pub(super) fn submit_next(&mut self) {
         let unsubmitted = self.unsubmitted.as_mut();
@@ -108,7 +116,7 @@ impl<T, U> fmt::Debug for Map<T, U> {
 }
 
 /// The results of one task: one for each of its items, up to the first that failed.
-pub(super) type Chunk<T> = Vec<Result<T, Exception>>;
+pub(in super::super) type Chunk<T> = Vec<Result<T, Exception>>;
 
 /// What a [`Map`] with a [`buffersize`](MapOptions::buffersize) has not submitted yet.
 pub struct Unsubmitted<'a, X: ?Sized, I: Iterator, T> {

@@ -3,6 +3,8 @@
 
 pub(super) mod exceptions;
 pub(super) mod logging;
+pub(super) mod multiprocessing;
+pub mod pickle;
 pub(super) mod queue;
 mod spin;
 pub(super) mod threading;

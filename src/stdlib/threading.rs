@@ -4,6 +4,7 @@
 //! Nothing here knows of futures. Python's names are kept; what differs is that a lock owns the
 //! data it protects, and that a lock is released by dropping what `acquire` returned.
 
+use super::process_wide;
 use super::spin::spin;
 use std::io;
 use std::mem;
@@ -308,5 +309,37 @@ impl Thread {
             // An error would be the thread's panic, which was reported when it happened.
             let _ = handle.join();
         }
+    }
+}
+
+/// What is to be called at the end of the program, and whether that has come.
+static _THREADING_ATEXITS: process_wide::sync::Mutex<(Vec<fn()>, bool)> =
+    process_wide::sync::Mutex::new((Vec::new(), false));
+
+/// Has `func` called by [`_shutdown`]; at once, if that was called before, where Python raises an error.
+pub(in super::super) fn _register_atexit(func: fn()) {
+    let mut atexits = _THREADING_ATEXITS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let (funcs, exiting) = &mut *atexits;
+    if !funcs.contains(&func) {
+        funcs.push(func);
+    }
+    if *exiting {
+        drop(atexits);
+        func();
+    }
+}
+
+/// Calls what was registered, the last first.
+pub(in super::super) fn _shutdown() {
+    let mut atexits = _THREADING_ATEXITS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    atexits.1 = true;
+    let funcs = atexits.0.clone();
+    drop(atexits);
+    for func in funcs.iter().rev() {
+        func();
     }
 }

@@ -1,0 +1,86 @@
+//! Chunks of a `map`: in CPython `itertools.batched`, and `_chain_from_iterable_of_lists`.
+
+use super::super::_base::{Exception, Future, Private, Submit, SubmitError};
+use super::super::stdlib::multiprocessing::connection::{message, seal};
+use super::super::stdlib::pickle::{Dump, Load, Unpickler};
+use super::{CallOptions, ProcessPoolExecutor, CHUNK, RETURNED};
+
+/// What a [`Map`](super::super::Map) with a [`buffersize`](super::super::MapOptions::buffersize) has not
+/// submitted yet.
+pub struct Chunks<'a, I, T> {
+    pub(super) executor: &'a ProcessPoolExecutor,
+    /// The number of the function.
+    pub(super) function: u32,
+    pub(super) iterator: I,
+    pub(super) chunksize: usize,
+    /// Whether an `Err` ends a chunk.
+    pub(super) stop_at_err: bool,
+    pub(super) load: fn(&mut Unpickler<'_>) -> Result<T, Exception>,
+}
+
+impl<I: Iterator, T> Chunks<'_, I, T>
+where
+    I::Item: Dump,
+{
+    /// The message that asks for the next calls, and how many they are.
+    fn next(&mut self) -> Result<(Vec<u8>, usize), Exception> {
+        let registry = &self.executor.pool().registry;
+        let mut items = Vec::new();
+        let mut count = 0;
+        for item in self.iterator.by_ref().take(self.chunksize) {
+            item.dump(&mut registry.pickler(&mut items))?;
+            count += 1;
+        }
+        let mut call_item = message();
+        call_item.push(CHUNK);
+        let head = (self.function, count, self.stop_at_err);
+        head.dump(&mut registry.pickler(&mut call_item))?;
+        call_item.extend(items);
+        seal(&mut call_item);
+        Ok((call_item, count))
+    }
+}
+
+impl<I, T> Submit<T> for Chunks<'_, I, T>
+where
+    I: Iterator,
+    I::Item: Dump,
+    T: Send + 'static,
+{
+    fn submit_next(
+        &mut self,
+        _: Private,
+    ) -> Option<Result<Future<Vec<Result<T, Exception>>>, SubmitError>> {
+        let load = self.load;
+        match self.next() {
+            Ok((_, 0)) => None,
+            Ok((call_item, count)) => Some(self.executor.submit_call_item(
+                call_item,
+                CallOptions::new(),
+                move |unpickler| load_chunk(unpickler, count, load),
+            )),
+            Err(exception) => Some(Err(SubmitError::Pickling(exception))),
+        }
+    }
+}
+
+/// The results of a chunk: one for each of its items, up to the first that failed.
+fn load_chunk<T>(
+    unpickler: &mut Unpickler<'_>,
+    count: usize,
+    load: fn(&mut Unpickler<'_>) -> Result<T, Exception>,
+) -> Result<Vec<Result<T, Exception>>, Exception> {
+    let mut chunk = Vec::new();
+    for _ in 0..count {
+        let result = match u8::load(unpickler)? {
+            RETURNED => load(unpickler),
+            _ => Err(Exception::load(unpickler)?),
+        };
+        let failed = result.is_err();
+        chunk.push(result);
+        if failed {
+            break;
+        }
+    }
+    Ok(chunk)
+}
