@@ -98,11 +98,11 @@ impl Process {
 
     /// Asks the process to end. It does so at once, whatever it runs, unless it is stopped.
     pub(in super::super::super) fn terminate(&self) {
-        match &*lock(&self.control) {
-            Some(control) => {
-                let _ = control.send_bytes(&[TERMINATE]);
-            }
-            None => self.kill(),
+        let control = lock(&self.control);
+        let asked = control.as_ref().map(|it| it.send_bytes(&[TERMINATE]));
+        drop(control);
+        if !matches!(asked, Some(Ok(()))) {
+            self.kill();
         }
     }
 
