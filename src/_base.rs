@@ -8,18 +8,19 @@
 //! 2. the conditions of futures: of several, in the order of their addresses, except that those to
 //!    which the thread has the only handle come first, in any order ([`_AcquireFutures`] says why);
 //! 3. a waiter's locks, and its event's;
-//! 4. the queue's `putting`, then its `getting`; a pool's account of its calls; the registry of all
-//!    workers; a thread's id.
+//! 4. the queue's `putting`, then its `getting`; or one of `Unfinished`, `_GLOBAL_SHUTDOWN_LOCK` and
+//!    `Thread::id`, alone.
 //!
-//! 4 is also taken directly under 1, and nothing of 2 or 3 ever is under 4. The handle of a thread is
-//! held while that thread is joined, for as long as it runs, and so is taken with no other lock held.
-//! No code of the user's runs under any of them: what is to be called or dropped is moved out first.
+//! `Thread::handle` is held while that thread is joined, for as long as it runs, and so is never waited
+//! for with another lock held. No code of the user's runs under any of them: what is to be called or
+//! dropped is moved out first.
 
 mod callback;
 mod executor;
+mod follow_up;
 mod futures;
 mod handle;
-mod keyed_list;
+mod lent;
 mod map;
 mod nesting;
 mod options;
@@ -27,12 +28,13 @@ mod waker;
 
 use self::callback::Callback;
 use self::executor::Exit;
-use self::futures::{Futures, Typed};
-use self::keyed_list::KeyedList;
+use self::futures::{Erased, Futures};
+use self::lent::{Borrowers, LentValue};
 use self::map::Chunk;
 use self::nesting::Nesting;
 use self::waker::Awaited;
 use super::stdlib::exceptions::without_paths;
+use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::logging::Logger;
 use super::stdlib::threading::{lock, Acquired, Condition, Deadline, Event};
 use std::any::type_name;
@@ -59,7 +61,7 @@ pub use super::stdlib::exceptions::{Exception, TimeoutError, ValueError};
 /// CPython: the strings `FIRST_COMPLETED`, `FIRST_EXCEPTION` and `ALL_COMPLETED` in `_base.py`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReturnWhen {
-    /// As soon as any future finishes or is cancelled.
+    /// As soon as any future finishes or is cancelled (and told of; see [`wait`]).
     FirstCompleted,
     /// As soon as any future finishes with an exception; when none does, like
     /// [`AllCompleted`](ReturnWhen::AllCompleted). A cancelled future is no exception.
@@ -103,8 +105,8 @@ impl State {
         matches!(self, State::Cancelled | State::CancelledAndNotified)
     }
 
-    /// Whether the state will never change again: what `wait` and `as_completed` mean by done. A
-    /// cancelled future is not, until those who wait for it were told.
+    /// Whether the state will never change again. `done()` is true for `Cancelled` already, while `wait`
+    /// and `as_completed` count a future only when its waiters have been told.
     fn is_final(self) -> bool {
         matches!(self, State::CancelledAndNotified | State::Finished)
     }
@@ -209,25 +211,26 @@ impl _Waiter {
         }
     }
 
-    fn append(&self, future: usize) {
-        lock(&self.finished_futures).push(future);
+    fn append(&self, position: usize) {
+        lock(&self.finished_futures).push(position);
     }
 }
 
-/// What a future calls when it is done, once, while its condition is held.
+/// What differs between the kinds of `_Waiter`. A future that is done calls one of these methods, once,
+/// while it holds its own condition.
 ///
 /// CPython: the methods that every `_Waiter` has.
 trait Waiter: Send + Sync {
     fn base(&self) -> &_Waiter;
 
-    fn add_result(&self, future: usize);
+    fn add_result(&self, position: usize);
 
-    fn add_exception(&self, future: usize) {
-        self.add_result(future);
+    fn add_exception(&self, position: usize) {
+        self.add_result(position);
     }
 
-    fn add_cancelled(&self, future: usize) {
-        self.add_result(future);
+    fn add_cancelled(&self, position: usize) {
+        self.add_result(position);
     }
 }
 
@@ -238,7 +241,8 @@ impl _AsCompletedWaiter {
     /// The futures that were added since the last call, in finishing order.
     fn take_finished_futures(&self) -> Vec<usize> {
         let mut finished_futures = lock(&self.0.finished_futures);
-        // With the lock held, lest a future be added, and its event lost, between the two.
+        // While the list is locked. Otherwise a future could be added in between, and its event would be
+        // cleared without the future having been seen.
         self.0.event.clear();
         mem::take(&mut *finished_futures)
     }
@@ -249,10 +253,11 @@ impl Waiter for _AsCompletedWaiter {
         &self.0
     }
 
-    fn add_result(&self, future: usize) {
+    fn add_result(&self, position: usize) {
         let mut finished_futures = lock(&self.0.finished_futures);
-        finished_futures.push(future);
-        // Behind another future, the event is set already: it is cleared when the list is emptied.
+        finished_futures.push(position);
+        // If there was another future in the list, the event is set: it is cleared only when the list is
+        // emptied.
         if finished_futures.len() == 1 {
             self.0.event.set();
         }
@@ -267,8 +272,8 @@ impl Waiter for _FirstCompletedWaiter {
         &self.0
     }
 
-    fn add_result(&self, future: usize) {
-        self.0.append(future);
+    fn add_result(&self, position: usize) {
+        self.0.append(position);
         self.0.event.set();
     }
 }
@@ -277,7 +282,8 @@ impl Waiter for _FirstCompletedWaiter {
 /// `_base.py`.
 struct _AllCompletedWaiter {
     base: _Waiter,
-    /// How many of the futures have not told this waiter yet.
+    /// How many of the futures have not told this waiter yet. (With `stop_on_exception`, one that failed
+    /// is not subtracted, as it ends the waiting.)
     num_pending_calls: Mutex<usize>,
     /// Whether a future with an exception sets the event, too.
     stop_on_exception: bool,
@@ -306,13 +312,13 @@ impl Waiter for _AllCompletedWaiter {
         &self.base
     }
 
-    fn add_result(&self, future: usize) {
-        self.base.append(future);
+    fn add_result(&self, position: usize) {
+        self.base.append(position);
         self._decrement_pending_calls();
     }
 
-    fn add_exception(&self, future: usize) {
-        self.base.append(future);
+    fn add_exception(&self, position: usize) {
+        self.base.append(position);
         if self.stop_on_exception {
             self.base.event.set();
         } else {
@@ -321,9 +327,9 @@ impl Waiter for _AllCompletedWaiter {
     }
 }
 
-/// Holds the conditions of several futures at once, so that no future can get done between a look
-/// at its state and the installation of a waiter, nor one before another is looked at. A future whose
-/// state is final need not be held: nothing will change about it.
+/// Holds the conditions of several futures at once, so that a future that was found not to be done stays
+/// so until every future has the waiter. A future whose state is final need not be held: nothing will
+/// change about it.
 ///
 /// They are taken in the order of their addresses. Two threads that wait for the same futures, given in
 /// different orders, would otherwise each hold what the other needs. That cannot happen with a future
@@ -336,7 +342,7 @@ struct _AcquireFutures<'a> {
     /// Whether one of these has an exception.
     failed: bool,
     /// The others, which are held, with their positions.
-    not_done: Vec<(usize, Acquired<'a, Shared<dyn Typed + 'a>>)>,
+    not_done: Vec<(usize, Acquired<'a, Shared<dyn Erased + 'a>>)>,
 }
 
 impl<'a> _AcquireFutures<'a> {
@@ -364,13 +370,13 @@ impl<'a> _AcquireFutures<'a> {
     /// Installs the waiter in every future that is held, and lets go of them all. Returns where it is
     /// installed.
     fn install(self, waiter: &Arc<dyn Waiter>) -> Vec<Installed> {
-        let install = |(position, shared): &mut (usize, Acquired<'_, Shared<dyn Typed + '_>>)| {
+        let install = |(position, shared): &mut (usize, Acquired<'_, Shared<dyn Erased + '_>>)| {
             let waiter = Arc::clone(waiter);
             let position = *position;
             let key = shared.waiters.push((waiter, position));
             Installed { position, key }
         };
-        // The last future is acquired and the first one not yet released when a waiter is installed.
+        // All stay locked until all have the waiter: this is dropped at the end.
         let mut not_done = self.not_done;
         not_done.iter_mut().map(install).collect()
     }
@@ -379,7 +385,7 @@ impl<'a> _AcquireFutures<'a> {
 /// A waiter in a future.
 struct Installed {
     position: usize,
-    /// Of the waiter, in the future's list.
+    /// The waiter's key in the future's list.
     key: usize,
 }
 
@@ -400,6 +406,7 @@ fn _create_and_install_waiters(
 }
 
 /// The iterator that [`as_completed`] returns.
+#[must_use = "an iterator waits for nothing until it is asked for the next future"]
 pub struct AsCompleted<T, F: Waitable<T> = Future<T>> {
     /// Without those that were yielded.
     fs: Futures<F>,
@@ -408,7 +415,7 @@ pub struct AsCompleted<T, F: Waitable<T> = Future<T>> {
     /// The positions of those that are done and not yielded yet, in the order in which to yield them.
     finished: IntoIter<usize>,
     waiter: Arc<_AsCompletedWaiter>,
-    /// Where the waiter was installed. A future that has told it knows it no longer.
+    /// Where the waiter was installed. A future drops it from its list when it tells it.
     installed: Vec<Installed>,
     deadline: Deadline,
     value: PhantomData<fn() -> T>,
@@ -473,6 +480,7 @@ impl<T, F: Waitable<T>> AsCompleted<T, F> {
 /// [`set_running_or_notify_cancel`]: Future::set_running_or_notify_cancel
 ///
 /// CPython: `as_completed` in `_base.py`.
+#[must_use = "an iterator waits for nothing until it is asked for the next future"]
 pub fn as_completed<T, F: Waitable<T>>(
     fs: impl IntoIterator<Item = F>,
     timeout: impl Into<Option<Duration>>,
@@ -484,7 +492,8 @@ pub fn as_completed<T, F: Waitable<T>>(
     let done = mem::take(&mut acquired.done);
     let dyn_waiter: Arc<dyn Waiter> = Arc::clone(&waiter) as _;
     let installed = acquired.install(&dyn_waiter);
-    // In the order given. To sort them would take longer.
+    // They are in the order of locking, and are to be yielded in the order given. Marking them is faster
+    // than sorting.
     let mut is_done = vec![false; fs.given.len()];
     for position in done {
         is_done[position] = true;
@@ -548,9 +557,12 @@ impl<T, F: Waitable<T>> fmt::Debug for AsCompleted<T, F> {
 
 /// What [`wait`] returns: the futures that are done, and those that are not.
 ///
+/// As with Python's named tuple, there is nothing to it but these two, so that it can be taken apart:
+/// `let DoneAndNotDoneFutures { done, not_done } = wait(futures, None, ALL_COMPLETED);`
+///
 /// CPython: `DoneAndNotDoneFutures` in `_base.py`.
 pub struct DoneAndNotDoneFutures<T, F: Waitable<T> = Future<T>> {
-    /// Finished, or cancelled.
+    /// Finished, or cancelled and told of.
     pub done: HashSet<F::Handle>,
     /// All others.
     pub not_done: HashSet<F::Handle>,
@@ -591,6 +603,7 @@ where
 /// [`set_running_or_notify_cancel`]: Future::set_running_or_notify_cancel
 ///
 /// CPython: `wait` in `_base.py`.
+#[must_use = "it says which of the futures are done; to wait for all of them, and no more, write `let _ =`"]
 pub fn wait<T, F: Waitable<T, Handle = F>>(
     fs: impl IntoIterator<Item = F>,
     timeout: impl Into<Option<Duration>>,
@@ -619,7 +632,8 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
         fs.move_to(&mut waited.done, done);
         waiter.event.wait(deadline);
         fs.move_to(&mut waited.done, finished_futures());
-        // The others may tell the waiter as long as it is installed there.
+        // The futures that were collected no longer have the waiter. The others may tell it until it is
+        // taken out here, so there may be more to collect afterwards.
         for Installed { position, key } in installed {
             if let Some(future) = fs.get(position) {
                 future.condition.acquire().waiters.remove(key);
@@ -632,7 +646,8 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
     waited
 }
 
-/// The result of a future that nobody else asks for: if it is not done in time, it is cancelled.
+/// Takes the result, then cancels: after a time-out nobody will ask again, and on a future that is done
+/// `cancel` does nothing.
 ///
 /// CPython: `_result_or_cancel` in `_base.py`.
 fn _result_or_cancel<T>(fut: &Future<T>, deadline: Deadline) -> Result<T, Error> {
@@ -660,22 +675,28 @@ fn _result_or_cancel<T>(fut: &Future<T>, deadline: Deadline) -> Result<T, Error>
 /// CPython: `Future` in `_base.py`.
 pub struct Future<T> {
     core: Arc<Core<T>>,
-    /// What this handle has left with the future, if it is being awaited.
+    /// Set by polling: the callback that this handle has left with the future, to be woken by it.
     awaited: Option<Awaited>,
 }
 
 /// What the handles of a future share. A pool's future also has the work in it that will complete it,
 /// in the same allocation: memory is the greater part of what a small call costs. Where the type of
-/// that work is not known, it is only kept.
+/// that work is not known, it can only be kept or discarded.
 pub(super) struct Core<T, W: ?Sized = dyn Work> {
-    condition: Condition<Shared<OfType<T>>>,
+    condition: Condition<Shared<TypedPart<T>>>,
     pub(super) work: W,
 }
 
-/// What must be true of the work for the future to be shared among threads.
-pub(super) trait Work: Send + Sync + UnwindSafe + RefUnwindSafe {}
+/// A pool's work item as its future sees it: something to keep, or to discard.
+pub(super) trait Work: Send + Sync + UnwindSafe + RefUnwindSafe {
+    /// The future is done without it: drops what it has of the user's.
+    fn discard(&self);
+}
 
-impl<W: Send + Sync + UnwindSafe + RefUnwindSafe> Work for W {}
+/// The work of a future that was made without any.
+impl Work for () {
+    fn discard(&self) {}
+}
 
 /// CPython: the attributes that `Future.__init__` sets in `_base.py`. What does not depend on the type
 /// of the result comes first, so that `wait` and `as_completed` can do without that type.
@@ -686,13 +707,14 @@ struct Shared<R: ?Sized> {
     made_by_pool: bool,
     /// Whether there is an exception in `typed`.
     failed: bool,
-    /// To be told, and their positions for the future. Empty once the state is final.
+    /// Whom to tell, each with this future's position in that waiter's list. Empty once the state is
+    /// final.
     waiters: KeyedList<(Arc<dyn Waiter>, usize)>,
     /// What depends on the type.
     typed: R,
 }
 
-struct OfType<T> {
+struct TypedPart<T> {
     /// Python's `_result` and `_exception`.
     outcome: Outcome<T>,
     /// To be called when the future is done; empty from then on.
@@ -703,9 +725,10 @@ enum Outcome<T> {
     /// Not finished yet, or cancelled, or the value was taken.
     None,
     Value(T),
-    /// Moved out by `result`, which puts it back when it has cloned it. (A lock of its own for the value
-    /// would do without this; it would cost 16 bytes for each future, and clone under a lock.)
-    Lent,
+    /// Moved out by `result`, which gives it back when it has cloned it. Whoever wants it meanwhile
+    /// waits here. (A second lock, for the value alone, would do without this. It would cost 16 bytes for
+    /// each future, and run `T::clone` under a lock.)
+    Lent(Option<Box<Borrowers<T>>>),
     Exception(Exception),
 }
 
@@ -772,8 +795,11 @@ impl<T> Future<T> {
     /// Cancels the call if it has not started, and says whether it is cancelled: `false` if it is
     /// running or finished, `true` if it was cancelled now or before.
     ///
-    /// Threads that wait in [`result`](Future::result) and [`exception`](Future::exception) are
-    /// woken, and the done-callbacks are called on this thread before `cancel` returns.
+    /// The thread whose call of `cancel` did it wakes those that wait in [`result`](Future::result) and
+    /// [`exception`](Future::exception), drops the call with all that it has captured, and calls the
+    /// done-callbacks (see [`add_done_callback`](Future::add_done_callback)) before its `cancel` returns.
+    /// Another thread that cancels the same future
+    /// meanwhile returns sooner, as in CPython.
     ///
     /// **Differs from CPython:** a future that a pool made also tells those who wait for it in
     /// [`wait`] and [`as_completed`], at once. In CPython a worker does that when it meets the
@@ -787,13 +813,9 @@ impl<T> Future<T> {
             State::Cancelled | State::CancelledAndNotified => return true,
             State::Pending => {}
         }
-        shared.state = State::Cancelled;
-        if shared.made_by_pool {
-            shared.notify_cancel();
-        }
-        let done_callbacks = mem::take(&mut shared.typed.done_callbacks);
+        shared.set_cancelled();
         shared.notify_all();
-        self._invoke_callbacks(done_callbacks);
+        self.follow_up();
         true
     }
 
@@ -818,43 +840,48 @@ impl<T> Future<T> {
         self.state().is_done()
     }
 
-    /// The state.
+    /// What `cancelled`, `running` and `done` are made of.
     ///
     /// CPython: `Future._state` in `_base.py`.
     pub fn state(&self) -> State {
         self.acquire().state
     }
 
-    /// Waits for the value, and returns with the lock held and the value in its place.
+    /// Waits for the value, and borrows it.
     ///
     /// CPython: `Future.__get_result` in `_base.py`, and the waiting half of `Future.result`.
-    fn __get_result(&self, deadline: Deadline) -> Result<Acquired<'_, Shared<OfType<T>>>, Error> {
-        let mut shared = self.core.condition.wait_for(
-            |shared| shared.state.is_done() && !shared.typed.is_lent(),
-            deadline,
-        );
-        if shared.typed.is_lent() {
-            // The future is done, so this is no time-out; and the value will be put back.
+    fn __get_result(&self, deadline: Deadline) -> Result<LentValue<'_, T>, Error> {
+        let is_done = |shared: &Shared<TypedPart<T>>| shared.state.is_done();
+        let mut shared = self.core.condition.wait_for(is_done, deadline);
+        match (shared.state, &shared.typed.outcome) {
+            (State::Cancelled | State::CancelledAndNotified, _) => return Err(Error::Cancelled),
+            (State::Pending | State::Running, _) => return Err(Error::Timeout),
+            (State::Finished, Outcome::Exception(exception)) => {
+                return Err(Error::Exception(exception.clone()))
+            }
+            (State::Finished, Outcome::None) => return Err(Error::Taken),
+            (State::Finished, Outcome::Value(_) | Outcome::Lent(_)) => {}
+        }
+        if shared.typed.is_lent() && !matches!(deadline, Deadline::Now) {
+            // Most values are cloned sooner than a sleeping thread could be woken.
             drop(shared);
-            shared = self
+            shared = match self
                 .core
                 .condition
-                .wait_for(|shared| !shared.typed.is_lent(), Deadline::Never);
+                .spin_for(|shared| !shared.typed.is_lent(), deadline)
+            {
+                Some(shared) => shared,
+                None => self.acquire(),
+            };
         }
-        match (shared.state, &shared.typed.outcome) {
-            (State::Cancelled | State::CancelledAndNotified, _) => Err(Error::Cancelled),
-            (State::Pending | State::Running, _) => Err(Error::Timeout),
-            (State::Finished, Outcome::Value(_)) => Ok(shared),
-            (State::Finished, Outcome::Exception(exception)) => {
-                Err(Error::Exception(exception.clone()))
-            }
-            (State::Finished, _) => Err(Error::Taken),
-        }
+        LentValue::borrow(self, shared, deadline)
     }
 
     /// Has `callback` called with this future when it is done: by the thread that completes or
-    /// cancels it, or right now if it is done already. Callbacks are called in the order in which
-    /// they were added, each exactly once, and no lock is held meanwhile.
+    /// cancels it, or right now if it is done already. Each is called once, while no lock is held, and
+    /// those that were added before the future was done are called in the order in which they were added.
+    /// One that is added while these are being called does not wait for them, as in CPython. The
+    /// callbacks of a future that is dropped without ever being done are dropped with it.
     ///
     /// A callback that panics is logged (see [`set_logger`](super::set_logger)), and the next one is called. Callbacks
     /// that complete futures whose callbacks complete futures nest up to a fixed depth; what goes
@@ -888,10 +915,12 @@ impl<T> Future<T> {
     }
 
     /// A clone of the value that the call returned. Blocks until the call is done, for at most
-    /// `timeout`; `None` is no limit, and zero does not wait.
+    /// `timeout`; `None` is no limit, and zero does not wait for it.
     ///
-    /// The value is cloned with no lock held. Until that is done, others who ask for it wait, so
-    /// `T::clone` must not ask this same future for its result.
+    /// The value is cloned with no lock held, by one thread after the other. Once the call is done, this
+    /// waits for its turn, whatever the time-out says; so `T::clone` must not ask this same future for
+    /// its result. With a time-out of zero, the turn is the next: after the thread that is cloning the
+    /// value, and others with such a time-out.
     ///
     /// # Errors
     ///
@@ -904,16 +933,8 @@ impl<T> Future<T> {
     where
         T: Clone,
     {
-        let mut shared = self.__get_result(Deadline::after(timeout.into()))?;
-        let lent = LentValue {
-            future: self,
-            value: mem::replace(&mut shared.typed.outcome, Outcome::Lent),
-        };
-        drop(shared);
-        match &lent.value {
-            Outcome::Value(value) => Ok(value.clone()),
-            _ => Err(Error::Taken),
-        }
+        let lent = self.__get_result(Deadline::after(timeout.into()))?;
+        Ok(T::clone(&lent))
     }
 
     /// Like [`result`](Future::result), but moves the value out instead of cloning it. From then on,
@@ -929,11 +950,7 @@ impl<T> Future<T> {
     }
 
     fn take(&self, deadline: Deadline) -> Result<T, Error> {
-        let mut shared = self.__get_result(deadline)?;
-        match mem::replace(&mut shared.typed.outcome, Outcome::None) {
-            Outcome::Value(value) => Ok(value),
-            _ => Err(Error::Taken),
-        }
+        Ok(self.__get_result(deadline)?.keep())
     }
 
     /// The exception that the call raised, or `None` if it returned a value. Blocks until the call is
@@ -969,8 +986,8 @@ impl<T> Future<T> {
     ///
     /// # Errors
     ///
-    /// If the call is running or done, or if this has told of its cancellation before. That is also
-    /// logged.
+    /// If the call is running or finished, or if an earlier call of this method has told of its
+    /// cancellation. Either is also logged.
     ///
     /// **Differs from CPython:** for a cancelled future that a pool made, `false` every time, since
     /// `cancel` has told everybody already.
@@ -1028,8 +1045,9 @@ impl<T> Future<T> {
 
     /// Completes the call: `set_result` and `set_exception` in one.
     ///
-    /// If no code of the user's can run on this thread from here on, neither a callback nor `Drop` of
-    /// the value, then `last_act` is called before anybody can see the outcome.
+    /// `last_act` says that the worker is free. It is called before anybody can see the outcome, but only
+    /// if no more of the user's code can run on this thread: no callback, no `Drop` of the value.
+    /// Otherwise it is the caller's to say so when that has run.
     pub(super) fn complete(
         &self,
         outcome: Result<T, Exception>,
@@ -1043,27 +1061,11 @@ impl<T> Future<T> {
                 message: format!("{}: {:?}", state, self),
             });
         }
-        let waiters = mem::take(&mut shared.waiters);
         let done_callbacks = mem::take(&mut shared.typed.done_callbacks);
-        shared.state = State::Finished;
-        match outcome {
-            Ok(value) => {
-                shared.typed.outcome = Outcome::Value(value);
-                if done_callbacks.is_empty() && !mem::needs_drop::<T>() {
-                    last_act();
-                }
-                for (waiter, position) in waiters {
-                    waiter.add_result(position);
-                }
-            }
-            Err(exception) => {
-                shared.failed = true;
-                shared.typed.outcome = Outcome::Exception(exception);
-                for (waiter, position) in waiters {
-                    waiter.add_exception(position);
-                }
-            }
+        if outcome.is_ok() && done_callbacks.is_empty() && !mem::needs_drop::<T>() {
+            last_act();
         }
+        shared.set_outcome(outcome);
         shared.notify_all();
         self._invoke_callbacks(done_callbacks);
         Ok(())
@@ -1228,8 +1230,8 @@ pub trait Executor {
         Map::new(self, f, iterable, options)
     }
 
-    /// [`shutdown_with`](Executor::shutdown_with) Python's defaults: waits until all calls are done
-    /// and the executor's resources are given back, and cancels nothing.
+    /// Calls [`shutdown_with`](Executor::shutdown_with) with Python's defaults: waits until all calls are
+    /// done and the executor's resources are given back, and cancels nothing.
     ///
     /// CPython: `Executor.shutdown` in `_base.py`.
     fn shutdown(&self) {
@@ -1290,7 +1292,7 @@ impl<T, U: Submit<T>> Iterator for Map<T, U> {
                     return Some(Err(error));
                 }
             }
-            // Only now: before its result was there, the future was one of those in flight.
+            // Not earlier: until its result was there, the future counted towards `buffersize`.
             self.submit_next();
         }
     }
@@ -1299,12 +1301,13 @@ impl<T, U: Submit<T>> Iterator for Map<T, U> {
 /// The iterator over the results of [`Executor::map`].
 ///
 /// CPython: the generator that `Executor.map` returns.
+#[must_use = "the calls are made all the same; but their errors are in what the iterator yields"]
 pub struct Map<T, U = ()> {
     /// Submitted, and their results not taken yet, in the order of the items.
     fs: VecDeque<Future<Chunk<T>>>,
     /// What is left of the results that were taken last.
     chunk: IntoIter<Result<T, Exception>>,
-    /// Of all results together.
+    /// The limit for all results together.
     deadline: Deadline,
     /// Where further tasks come from. `None` once there are no more.
     unsubmitted: Option<U>,
@@ -1387,6 +1390,10 @@ impl StdError for SubmitError {
     }
 }
 
+// An error that is only looked at.
+impl UnwindSafe for SubmitError {}
+impl RefUnwindSafe for SubmitError {}
+
 impl From<BrokenExecutor> for SubmitError {
     fn from(error: BrokenExecutor) -> Self {
         SubmitError::Broken(error)
@@ -1399,7 +1406,7 @@ impl From<ValueError> for SubmitError {
     }
 }
 
-// ---- What CPython's classes have by themselves
+// ---- What the above is made of, and has no counterpart in `_base.py`
 
 impl<T, W: Work + 'static> Core<T, W> {
     /// For a pool; see [`Shared::made_by_pool`].
@@ -1414,7 +1421,7 @@ impl<T, W: Work + 'static> Core<T, W> {
                 made_by_pool,
                 failed: false,
                 waiters: KeyedList::new(),
-                typed: OfType {
+                typed: TypedPart {
                     outcome: Outcome::None,
                     done_callbacks: KeyedList::new(),
                 },
@@ -1437,12 +1444,20 @@ impl<T> Future<T> {
         Arc::as_ptr(&self.core) as *const () as usize
     }
 
-    fn acquire(&self) -> Acquired<'_, Shared<OfType<T>>> {
+    fn acquire(&self) -> Acquired<'_, Shared<TypedPart<T>>> {
         self.core.condition.acquire()
     }
 }
 
 impl<R: ?Sized> Shared<R> {
+    /// For a pending future. The caller then wakes the sleepers, and calls [`Future::follow_up`].
+    fn set_cancelled(&mut self) {
+        self.state = State::Cancelled;
+        if self.made_by_pool {
+            self.notify_cancel();
+        }
+    }
+
     /// Tells the waiters that the future was cancelled.
     fn notify_cancel(&mut self) {
         self.state = State::CancelledAndNotified;
@@ -1452,22 +1467,31 @@ impl<R: ?Sized> Shared<R> {
     }
 }
 
-impl<T> OfType<T> {
-    fn is_lent(&self) -> bool {
-        matches!(self.outcome, Outcome::Lent)
+impl<T> Shared<TypedPart<T>> {
+    /// For a future that is not done. The caller then wakes the sleepers, and calls the callbacks.
+    fn set_outcome(&mut self, outcome: Result<T, Exception>) {
+        self.state = State::Finished;
+        let waiters = mem::take(&mut self.waiters);
+        match outcome {
+            Ok(value) => {
+                self.typed.outcome = Outcome::Value(value);
+                for (waiter, position) in waiters {
+                    waiter.add_result(position);
+                }
+            }
+            Err(exception) => {
+                self.failed = true;
+                self.typed.outcome = Outcome::Exception(exception);
+                for (waiter, position) in waiters {
+                    waiter.add_exception(position);
+                }
+            }
+        }
     }
 }
 
-/// Puts the value back into its future, also when `clone` panics.
-struct LentValue<'a, T> {
-    future: &'a Future<T>,
-    value: Outcome<T>,
-}
-
-impl<T> Drop for LentValue<'_, T> {
-    fn drop(&mut self) {
-        let mut shared = self.future.acquire();
-        shared.typed.outcome = mem::replace(&mut self.value, Outcome::None);
-        shared.notify_all();
+impl<T> TypedPart<T> {
+    fn is_lent(&self) -> bool {
+        matches!(self.outcome, Outcome::Lent(_))
     }
 }

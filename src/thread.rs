@@ -2,8 +2,9 @@
 
 use super::_base::{
     BrokenExecutor, Core, Exception, Executor, Future, ShutdownOptions, SubmitError, ValueError,
-    LOGGER,
+    Work, LOGGER,
 };
+use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::process_wide;
 use super::stdlib::queue::SimpleQueue;
 use super::stdlib::threading::{_register_atexit, _shutdown, lock, lock_busy, Thread};
@@ -18,7 +19,7 @@ use std::thread;
 struct Global {
     /// Every worker that has not ended. In CPython a dictionary with weak keys; here a worker takes
     /// its own entry out.
-    _threads_queues: Vec<Entry>,
+    _threads_queues: KeyedList<Entry>,
     /// `_python_exit` has run: no thread is started any more.
     _shutdown: bool,
     _counter: usize,
@@ -31,13 +32,13 @@ struct Entry {
     executor_reference: Weak<Pool>,
 }
 
-/// Must be held while changing what it protects. Innermost: nothing else is locked under it.
+/// Innermost: nothing else is locked under it.
 ///
 /// CPython holds it in every `submit`, so that no worker is created while the interpreter shuts
 /// down. Here `submit` takes it only to start a thread; `_python_exit` goes to the pools instead.
 static _GLOBAL_SHUTDOWN_LOCK: process_wide::sync::Mutex<Global> =
     process_wide::sync::Mutex::new(Global {
-        _threads_queues: Vec::new(),
+        _threads_queues: KeyedList::new(),
         _shutdown: false,
         _counter: 0,
     });
@@ -50,7 +51,8 @@ fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
 }
 
 /// Shuts all thread pools of the process down, for good, and waits until what they were given is
-/// done. From then on, `submit` returns [`SubmitError::InterpreterShutdown`].
+/// done. From then on, `submit` returns [`SubmitError::InterpreterShutdown`], but for a pool that was shut
+/// down, or broken, before.
 ///
 /// It is meant for the end of the program, and [`at_exit`] calls it there. Called by a worker of any
 /// pool, it waits for nobody, since that worker's own task is among what it would wait for.
@@ -59,21 +61,26 @@ fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
 pub fn _python_exit() {
     let entries = global(|global| {
         global._shutdown = true;
-        global._threads_queues.clone()
+        global._threads_queues.iter().cloned().collect::<Vec<_>>()
     });
     for entry in &entries {
         if let Some(pool) = entry.executor_reference.upgrade() {
             let mut state = lock(&pool.shutdown_lock);
             state.shutdown = state.shutdown.or(Some(Shutdown::Interpreter));
+            drop(state);
+            // It may be the last reference by now, and dropping the pool drops the initializer.
+            LOGGER.log_panic("exception ignored in _python_exit", || drop(pool));
         }
         entry.work_queue.put(None);
     }
     if entries.iter().any(|entry| entry.thread.is_current()) {
         return;
     }
-    for entry in entries {
+    for entry in &entries {
         entry.thread.join();
     }
+    // An entry may be the last to know of a queue, and of a call that was left in it.
+    LOGGER.log_panic("exception ignored in _python_exit", || drop(entries));
 }
 
 /// Returns a guard for the first line of `main`: when it is dropped at the end, what was submitted to
@@ -110,11 +117,10 @@ impl Drop for AtExit {
     }
 }
 
-type WorkQueue = SimpleQueue<Arc<dyn WorkItem>>;
+type WorkQueue = SimpleQueue<Arc<dyn QueuedCall>>;
 
-/// A submitted call. CPython's work item also has the call's future; here it is kept in the same
-/// allocation as its future, as a [`Core`], since memory is the greater part of what a small call
-/// costs.
+/// A submitted call. In CPython the work item holds the future. Here the future's [`Core`] holds the work
+/// item, to save an allocation: memory is the greater part of what a small call costs.
 ///
 /// CPython: `_WorkItem` in `thread.py`.
 struct _WorkItem<F> {
@@ -122,77 +128,93 @@ struct _WorkItem<F> {
     f: Mutex<Option<F>>,
 }
 
-/// A work item with its future, whatever their types.
-trait WorkItem: Send + Sync {
-    /// Runs the call, unless it was cancelled.
-    fn run(self: Arc<Self>, account: &mut Account<'_>);
-
-    fn cancel(self: Arc<Self>);
-
-    fn set_exception(self: Arc<Self>, exception: Exception);
+impl<F: Send> Work for _WorkItem<F> {
+    fn discard(&self) {
+        // Not dropped with the lock held.
+        let f = lock(&self.f).take();
+        drop(f);
+    }
 }
 
-impl<F, T, E> WorkItem for Core<T, _WorkItem<F>>
+/// A work item with its future, whatever their types.
+trait QueuedCall: Send + Sync {
+    /// Runs the call, unless it was cancelled.
+    fn run(self: Arc<Self>, counted: &mut Counted<'_>);
+
+    /// Cancels the call, up to what is the user's code: that is left to `follow_up`. Returns whether the
+    /// future is done now.
+    fn mark_cancelled(self: Arc<Self>) -> bool;
+
+    /// Fails the call, up to what is the user's code.
+    fn mark_failed(self: Arc<Self>, exception: Exception);
+
+    /// Drops the call, and calls the callbacks of its future.
+    fn follow_up(self: Arc<Self>);
+}
+
+impl<F, T, E> QueuedCall for Core<T, _WorkItem<F>>
 where
     F: FnOnce() -> Result<T, E> + Send + 'static,
     T: Send + 'static,
     E: Into<Exception>,
 {
-    fn run(self: Arc<Self>, account: &mut Account<'_>) {
+    fn run(self: Arc<Self>, counted: &mut Counted<'_>) {
         let f = lock(&self.work.f).take();
         let future = self.into_future();
         let f = match (future.set_running_or_notify_cancel(), f) {
             (Ok(true), Some(f)) => f,
+            // Somebody else has marked it as running, which was logged. But nobody else has the call.
+            (Err(_), Some(f)) if future.running() => f,
             // Cancelled; or completed by somebody else, which was logged.
             _ => return,
         };
         // `f` is consumed, and its captures with it, before anybody can see the result.
         let outcome = catch_unwind(AssertUnwindSafe(|| f().map_err(Into::into)))
             .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
-        if let Err(error) = future.complete(outcome, || account.take_off()) {
+        if let Err(error) = future.complete(outcome, || counted.take_off()) {
             LOGGER.critical("Exception in worker", Some(&Exception::new(error)));
         }
     }
 
-    fn cancel(self: Arc<Self>) {
-        let _f = lock(&self.work.f).take();
-        self.into_future().cancel();
+    fn mark_cancelled(self: Arc<Self>) -> bool {
+        self.into_future().mark_cancelled()
     }
 
-    fn set_exception(self: Arc<Self>, exception: Exception) {
-        let _f = lock(&self.work.f).take();
-        // An error: it was cancelled, or somebody else has completed it.
-        let _ = self.into_future().set_exception(exception);
+    fn mark_failed(self: Arc<Self>, exception: Exception) {
+        self.into_future().mark_failed(exception);
+    }
+
+    fn follow_up(self: Arc<Self>) {
+        self.into_future().follow_up();
     }
 }
 
-/// How many of the calls that a pool took are not done. The pool compares it with the number of its
-/// threads to learn whether it needs another. One that has all its threads needs to know no longer, and
-/// drops it.
+/// How many of the calls that a pool took no worker is done with. (A cancelled call counts until a worker
+/// meets it.) The pool compares it with the number of its threads to learn whether it needs another. One
+/// that has all its threads needs to know no longer, and drops it.
 type Unfinished = Mutex<usize>;
 
-/// A call in a worker's hands, which is to be taken off the pool's account: at the last moment before
-/// its outcome can be seen, so that whoever sees it and submits the next call finds this worker free.
-/// But if code of the user's may run after that moment, and keep the worker busy, then when that has
-/// run.
-struct Account<'a> {
-    /// `None` once the call is off the account.
+/// A call that is being run. It is taken off the count just before its outcome can be seen, so that
+/// whoever sees it and submits the next call finds this worker free. If code of the user's may still run
+/// after that, and keep the worker busy, it is taken off when that has run.
+struct Counted<'a> {
+    /// `None` once the call is off the count.
     unfinished: Option<&'a Weak<Unfinished>>,
 }
 
-impl Account<'_> {
+impl Counted<'_> {
     fn take_off(&mut self) {
         if let Some(unfinished) = self.unfinished.take().and_then(Weak::upgrade) {
             let mut unfinished = lock(&unfinished);
-            // Zero may be reached too early, by a call that came when the pool had all its threads and
-            // counted no longer, while another worker still has the account in its hands. Nobody reads
-            // it then.
+            // A call that was submitted after the counting had stopped was never added. Its worker gets
+            // here if another worker keeps the count alive for a moment. The count is then too low, but
+            // nobody reads it any more.
             *unfinished = unfinished.saturating_sub(1);
         }
     }
 }
 
-impl Drop for Account<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.take_off();
     }
@@ -201,7 +223,8 @@ impl Drop for Account<'_> {
 type Initializer = dyn Fn() -> Result<(), Exception> + Send + Sync;
 
 /// The body of every thread of a pool. It refers to the pool weakly: a pool that nobody else refers
-/// to is dropped, and its drop puts the sentinel into the queue.
+/// to is dropped, and its drop puts the sentinel into the queue: a `None`, at which a worker looks whether
+/// it is to end.
 ///
 /// CPython: `_worker` in `thread.py`.
 fn _worker(
@@ -219,24 +242,23 @@ fn _worker(
                 LOGGER.log_panic("Exception in worker", || drop(executor));
             }
             None => {
-                // As `_initializer_failed` does, with no more pool to break.
-                let stranded = drain(work_queue);
+                // As in `_initializer_failed`, but the pool is gone, so there is none to mark as broken.
+                let stranded = strand(work_queue);
                 work_queue.put(None);
-                strand(stranded);
+                follow_up(stranded);
             }
         }
         return;
     }
     loop {
-        // Whether this worker is idle is the queue's to know, which counts it as such only when
-        // there is nothing to get; see `SimpleQueue::get`.
+        // The queue keeps count of the idle workers. One is idle when `get` has found the queue empty.
         if let Some(work_item) = work_queue.get() {
-            let mut account = Account {
+            let mut counted = Counted {
                 unfinished: Some(unfinished),
             };
             // What may panic here is `Drop`: of a result that nobody wants, of a call that was
             // cancelled.
-            LOGGER.log_panic("Exception in worker", || work_item.run(&mut account));
+            LOGGER.log_panic("Exception in worker", || work_item.run(&mut counted));
             continue;
         }
         // Exit if:
@@ -251,7 +273,7 @@ fn _worker(
                 continue;
             }
         }
-        // Notice other workers.
+        // Wake the next worker.
         work_queue.put(None);
         return;
     }
@@ -265,7 +287,7 @@ fn initialize(initializer: Arc<Initializer>) -> Result<(), Exception> {
 }
 
 /// Takes everything out of the queue, sentinels too.
-fn drain(work_queue: &WorkQueue) -> Vec<Arc<dyn WorkItem>> {
+fn drain(work_queue: &WorkQueue) -> Vec<Arc<dyn QueuedCall>> {
     let mut work_items = Vec::new();
     while let Ok(work_item) = work_queue.get_nowait() {
         work_items.extend(work_item);
@@ -273,12 +295,36 @@ fn drain(work_queue: &WorkQueue) -> Vec<Arc<dyn WorkItem>> {
     work_items
 }
 
-/// Completes what was taken out of the queue by others than workers.
-fn abandon(work_items: Vec<Arc<dyn WorkItem>>, complete: impl Fn(Arc<dyn WorkItem>)) {
+/// Takes everything out of the queue of a broken pool, and fails the calls. What is left to do, without
+/// any lock, is to `follow_up`.
+fn strand(work_queue: &WorkQueue) -> Vec<Arc<dyn QueuedCall>> {
+    let exception = Exception::new(BrokenThreadPool);
+    let work_items = drain(work_queue);
+    for work_item in &work_items {
+        Arc::clone(work_item).mark_failed(exception.clone());
+    }
+    work_items
+}
+
+/// Takes the calls out of the queue, and cancels them. What is left to do, without any lock, is to
+/// `follow_up`.
+fn cancel(work_queue: &WorkQueue) -> Vec<Arc<dyn QueuedCall>> {
+    let (cancelled, running): (Vec<_>, _) = drain(work_queue)
+        .into_iter()
+        .partition(|work_item| Arc::clone(work_item).mark_cancelled());
+    // Marked as running from outside. Nobody but a worker can bring those to an end.
+    for work_item in running {
+        work_queue.put(Some(work_item));
+    }
+    cancelled
+}
+
+/// Runs what is the user's code of the calls that were ended without being run.
+fn follow_up(work_items: Vec<Arc<dyn QueuedCall>>) {
     for work_item in work_items {
-        // What may panic is `Drop` of the call, and the other items are not to suffer.
-        LOGGER.log_panic("exception ignored while abandoning a call", || {
-            complete(work_item);
+        // What may panic is `Drop` of a result, and the other items are not to suffer.
+        LOGGER.log_panic("exception ignored while dropping a call", || {
+            work_item.follow_up();
         });
     }
 }
@@ -339,7 +385,7 @@ impl From<BrokenThreadPool> for SubmitError {
 #[derive(Clone)]
 pub struct ThreadPoolExecutor(Arc<Pool>);
 
-/// What `ThreadPoolExecutor` is in CPython, where every reference is shared.
+/// The pool itself. `ThreadPoolExecutor` is a reference to it, as a variable is in Python.
 struct Pool {
     max_workers: usize,
     /// Calls that no worker has picked up, and the sentinel. The workers have references, too.
@@ -347,7 +393,7 @@ struct Pool {
     thread_name_prefix: String,
     /// In bytes; std's default for `None`.
     thread_stack_size: Option<usize>,
-    /// What each thread calls before its first call.
+    /// Run by each thread before its first call.
     initializer: Option<Arc<Initializer>>,
     shutdown_lock: Mutex<PoolState>,
 }
@@ -358,7 +404,7 @@ impl RefUnwindSafe for Pool {}
 
 /// What CPython changes only with `_shutdown_lock` held.
 struct PoolState {
-    /// Those that were started, be they at work or at an end.
+    /// All that were started, those that have ended included.
     threads: Vec<Arc<Thread>>,
     /// `None` once there are `max_workers` threads. The workers refer to it weakly.
     unfinished: Option<Arc<Unfinished>>,
@@ -414,7 +460,8 @@ impl ThreadPoolExecutor {
     }
 }
 
-/// The other half of `ThreadPoolExecutor.__init__`; the builder's fields are its parameters.
+/// The other half of `ThreadPoolExecutor.__init__`. The builder, at the end of this file, has its
+/// parameters.
 impl ThreadPoolExecutorBuilder {
     /// Makes the pool. No thread is started yet.
     ///
@@ -442,8 +489,8 @@ impl ThreadPoolExecutorBuilder {
         }
         if thread_name_prefix.is_empty() {
             let number = global(|global| {
-                let next = global._counter + 1;
-                mem::replace(&mut global._counter, next)
+                global._counter += 1;
+                global._counter - 1
             });
             thread_name_prefix = format!("ThreadPoolExecutor-{number}");
         }
@@ -487,8 +534,8 @@ impl Executor for ThreadPoolExecutor {
     /// this thread.
     ///
     /// **Differs from CPython:** called by one of the pool's own workers, in a task or a callback, it
-    /// does not wait, since that worker cannot end before it returns, and another worker may be
-    /// waiting for this one. CPython raises `RuntimeError: cannot join current thread`.
+    /// does not wait: the worker would wait for itself, or for another worker that waits for it. CPython
+    /// raises `RuntimeError: cannot join current thread`.
     ///
     /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
     fn shutdown_with(&self, options: ShutdownOptions) {
@@ -501,14 +548,14 @@ impl Pool {
     /// item, too, so that a call that is refused is not dropped here, with the lock held.
     ///
     /// CPython: `ThreadPoolExecutor.submit` in `thread.py`.
-    fn submit(self: &Arc<Self>, work_item: Arc<dyn WorkItem>) -> Result<(), SubmitError> {
+    fn submit(self: &Arc<Self>, work_item: Arc<dyn QueuedCall>) -> Result<(), SubmitError> {
         let mut state = lock_busy(&self.shutdown_lock);
         state.check_open()?;
         if let Some(unfinished) = &state.unfinished {
             *lock(unfinished) += 1;
         }
         if self.work_queue.put(Some(work_item)) {
-            // An idle worker was told of it.
+            // An idle worker is counted on to come for it.
             return Ok(());
         }
         self._adjust_thread_count(&mut state)
@@ -526,28 +573,29 @@ impl Pool {
     /// not, the calls that are not done tell how many threads are needed: a worker may be between two
     /// calls, and not idle yet.
     fn _adjust_thread_count(self: &Arc<Self>, state: &mut PoolState) -> Result<(), SubmitError> {
-        let num_threads = state.threads.len();
         let unfinished = match &state.unfinished {
             Some(unfinished) => Arc::clone(unfinished),
             // There are as many threads as there may be.
             None => return Ok(()),
         };
-        if *lock(&unfinished) <= num_threads {
-            return Ok(());
-        }
-        match self.start_thread(num_threads, Arc::downgrade(&unfinished)) {
-            Ok(thread) => state.threads.push(thread),
-            // The threads there are will come to it.
-            Err(_) if num_threads > 0 => {}
-            Err(error) => {
-                // There is no thread, so it is still there.
-                let _ = self.work_queue.get_nowait();
-                *lock(&unfinished) -= 1;
-                return Err(error);
+        // One thread, or more if some were refused before.
+        while *lock(&unfinished) > state.threads.len() {
+            let num_threads = state.threads.len();
+            match self.start_thread(num_threads, Arc::downgrade(&unfinished)) {
+                Ok(thread) => state.threads.push(thread),
+                // The threads there are will come to it.
+                Err(_) if num_threads > 0 => break,
+                Err(error) => {
+                    // No worker can have taken the call: take it back.
+                    let _ = self.work_queue.get_nowait();
+                    *lock(&unfinished) -= 1;
+                    return Err(error);
+                }
             }
-        }
-        if state.threads.len() == self.max_workers {
-            state.unfinished = None;
+            if state.threads.len() == self.max_workers {
+                state.unfinished = None;
+                break;
+            }
         }
         Ok(())
     }
@@ -596,13 +644,13 @@ impl Pool {
     fn _initializer_failed(&self) {
         let mut state = lock(&self.shutdown_lock);
         state.broken = true;
-        let stranded = drain(&self.work_queue);
+        let stranded = strand(&self.work_queue);
         if state.shutdown.is_some() {
             // The sentinel is drained with the rest, and other workers may be waiting for it.
             self.work_queue.put(None);
         }
         drop(state);
-        strand(stranded);
+        follow_up(stranded);
     }
 
     /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
@@ -610,7 +658,8 @@ impl Pool {
         let mut state = lock(&self.shutdown_lock);
         state.shutdown = state.shutdown.or(Some(Shutdown::Executor));
         let cancelled = if options.cancel_futures {
-            drain(&self.work_queue)
+            // With the lock held, so that another thread's `shutdown` finds all calls done.
+            cancel(&self.work_queue)
         } else {
             Vec::new()
         };
@@ -618,7 +667,7 @@ impl Pool {
         self.work_queue.put(None);
         let threads = state.threads.clone();
         drop(state);
-        abandon(cancelled, |work_item| work_item.cancel());
+        follow_up(cancelled);
         if options.wait && !threads.iter().any(|thread| thread.is_current()) {
             for thread in threads {
                 thread.join();
@@ -675,42 +724,30 @@ impl PoolState {
     }
 }
 
-/// Fails the calls that a broken pool will not run.
-fn strand(work_items: Vec<Arc<dyn WorkItem>>) {
-    abandon(work_items, |work_item| {
-        work_item.set_exception(Exception::new(BrokenThreadPool));
-    });
-}
-
 /// An entry of `_threads_queues`, taken out when this is dropped: at the end of the thread, or when
 /// it could not be started.
 struct Registered {
     entry: Entry,
+    /// Of the entry, in `_threads_queues`.
+    key: usize,
 }
 
 impl Registered {
     fn new(entry: Entry) -> Result<Self, SubmitError> {
-        global(|global| {
+        let key = global(|global| {
             if global._shutdown {
                 return Err(SubmitError::InterpreterShutdown);
             }
-            global._threads_queues.push(entry.clone());
-            Ok(())
+            Ok(global._threads_queues.push(entry.clone()))
         })?;
-        Ok(Registered { entry })
+        Ok(Registered { entry, key })
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         // Returned by the closure, so that it is dropped after the lock is released.
-        drop(global(|global| {
-            let entries = &mut global._threads_queues;
-            let position = entries
-                .iter()
-                .position(|entry| Arc::ptr_eq(&entry.thread, &self.entry.thread))?;
-            Some(entries.swap_remove(position))
-        }));
+        drop(global(|global| global._threads_queues.remove(self.key)));
     }
 }
 
@@ -769,7 +806,8 @@ impl ThreadPoolExecutorBuilder {
     }
 
     /// What each thread calls before its first task. When it panics, the pool is broken: every call
-    /// that is pending, and every later `submit`, fails with [`BrokenThreadPool`].
+    /// that is pending fails with [`BrokenThreadPool`], and every later `submit` is refused with
+    /// [`SubmitError::Broken`].
     ///
     /// CPython: the parameters `initializer` and `initargs`.
     pub fn initializer(self, initializer: impl Fn() + Send + Sync + 'static) -> Self {

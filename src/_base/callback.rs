@@ -1,13 +1,13 @@
 //! What a future calls when it is done.
 
 use super::nesting::Nesting;
-use super::{Future, OfType};
+use super::{Future, TypedPart};
 use std::mem;
 
 /// A done-callback.
 ///
-/// Callbacks are added only where `T: 'static`, while futures are completed and dropped for any `T`.
-/// What needs that bound is a method here, so that it is compiled where the callback is added.
+/// Callbacks are added only where `T: 'static`, while futures are completed and dropped for any `T`. So
+/// all that needs `T: 'static` is a method of the callback, whose type was fixed where the bound held.
 pub(super) trait Callback<T>: Send {
     fn call(self: Box<Self>, future: &Future<T>);
 
@@ -32,7 +32,7 @@ impl<T: 'static, F: FnOnce(&Future<T>) + Send + 'static> Callback<T> for F {
     }
 }
 
-impl<T> Drop for OfType<T> {
+impl<T> Drop for TypedPart<T> {
     fn drop(&mut self) {
         if self.done_callbacks.is_empty() {
             return;

@@ -1,6 +1,8 @@
 //! What Python's `Executor` does without: a guard for the `with` statement, and references.
 
-use super::{Exception, Executor, Future, ShutdownOptions, State, SubmitError};
+use super::{
+    Exception, Executor, Future, Map, MapOptions, MapWith, ShutdownOptions, State, SubmitError,
+};
 
 /// What [`Executor::with`] does at the end, whatever happens.
 pub(super) struct Exit<'a, X: Executor>(pub(super) &'a X);
@@ -11,7 +13,16 @@ impl<X: Executor> Drop for Exit<'_, X> {
     }
 }
 
+/// Every method is passed on: an executor may have its own of those that the trait provides.
 impl<X: Executor + ?Sized> Executor for &X {
+    fn submit<F, T>(&self, f: F) -> Result<Future<T>, SubmitError>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        (**self).submit(f)
+    }
+
     fn try_submit<F, T, E>(&self, f: F) -> Result<Future<T>, SubmitError>
     where
         F: FnOnce() -> Result<T, E> + Send + 'static,
@@ -19,6 +30,64 @@ impl<X: Executor + ?Sized> Executor for &X {
         E: Into<Exception>,
     {
         (**self).try_submit(f)
+    }
+
+    fn map<F, I, T>(&self, f: F, iterable: I) -> Result<Map<T>, SubmitError>
+    where
+        F: Fn(I::Item) -> T + Send + Sync + 'static,
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        T: Send + 'static,
+    {
+        (**self).map(f, iterable)
+    }
+
+    fn map_with<F, I, T>(
+        &self,
+        f: F,
+        iterable: I,
+        options: MapOptions,
+    ) -> Result<MapWith<'_, Self, I, T>, SubmitError>
+    where
+        F: Fn(I::Item) -> T + Send + Sync + 'static,
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        T: Send + 'static,
+    {
+        let map = (**self).map_with(f, iterable, options)?;
+        Ok(map.with_executor(self))
+    }
+
+    fn try_map<F, I, T, E>(&self, f: F, iterable: I) -> Result<Map<T>, SubmitError>
+    where
+        F: Fn(I::Item) -> Result<T, E> + Send + Sync + 'static,
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        T: Send + 'static,
+        E: Into<Exception>,
+    {
+        (**self).try_map(f, iterable)
+    }
+
+    fn try_map_with<F, I, T, E>(
+        &self,
+        f: F,
+        iterable: I,
+        options: MapOptions,
+    ) -> Result<MapWith<'_, Self, I, T>, SubmitError>
+    where
+        F: Fn(I::Item) -> Result<T, E> + Send + Sync + 'static,
+        I: IntoIterator,
+        I::Item: Send + 'static,
+        T: Send + 'static,
+        E: Into<Exception>,
+    {
+        let map = (**self).try_map_with(f, iterable, options)?;
+        Ok(map.with_executor(self))
+    }
+
+    fn shutdown(&self) {
+        (**self).shutdown();
     }
 
     fn shutdown_with(&self, options: ShutdownOptions) {

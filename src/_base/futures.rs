@@ -7,35 +7,45 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// What [`wait`](super::wait) and [`as_completed`](super::as_completed) take: a [`Future`], an
-/// [`AnyFuture`](super::super::AnyFuture), or a reference to one of them.
+/// What [`wait`](super::wait) and [`as_completed`](super::as_completed) take: a [`Future`] or an
+/// `AnyFuture`.
 ///
 /// It cannot be implemented, and its method cannot be called, elsewhere.
 pub trait Waitable<T>: Clone + Eq + Hash + fmt::Debug {
-    /// Always the type itself. It is there for
-    /// [`DoneAndNotDoneFutures`](super::DoneAndNotDoneFutures): a struct has to use its parameter `T`,
-    /// and this is how that one does without a private field, so that it can be taken apart.
+    /// Always the type itself. A struct has to use its parameter `T`;
+    /// [`DoneAndNotDoneFutures`](super::DoneAndNotDoneFutures) does so by this, instead of by a private
+    /// field, so that it can be taken apart.
     type Handle;
 
     #[doc(hidden)]
     fn untyped(&self, _: Private) -> Untyped<'_>;
 }
 
-/// Whoever has no such value can call nothing that asks for one; and nobody outside can make one.
+/// Makes a method private to this crate: the method asks for one of these, and nobody else can make one.
 pub struct Private(pub(super) ());
 
 /// A future as those who wait see it, whatever its type.
 pub struct Untyped<'a> {
-    pub(super) condition: &'a Condition<Shared<dyn Typed + 'a>>,
+    pub(super) condition: &'a Condition<Shared<dyn Erased + 'a>>,
     /// Whether there may be another handle.
     is_shared: bool,
 }
 
-/// The part of a future that depends on its type, where that is not known. Nothing is done with it but
-/// to leave it alone.
-pub(super) trait Typed {}
+impl Untyped<'_> {
+    /// The same, if there may be other handles to the handle that this was made of.
+    pub(in super::super) fn shared_if(self, is_shared: bool) -> Self {
+        Untyped {
+            is_shared: self.is_shared || is_shared,
+            ..self
+        }
+    }
+}
 
-impl<R> Typed for R {}
+/// The [`TypedPart`](super::TypedPart) of a future whose type is not known. There is nothing to call, as
+/// waiting never touches it.
+pub(super) trait Erased {}
+
+impl<R> Erased for R {}
 
 impl Untyped<'_> {
     /// Python's `id(future)`.

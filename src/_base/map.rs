@@ -1,4 +1,4 @@
-//! Where the tasks of `Executor.map` come from: in CPython a list, and a generator's local variables.
+//! How `map` submits: all at the call, or, with a `buffersize`, as results are taken.
 
 use super::super::stdlib::threading::Deadline;
 use super::{Exception, Executor, Future, Map, MapOptions, Private, SubmitError, ValueError};
@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
 use std::mem;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 impl<'a, X, I, T> Map<T, Unsubmitted<'a, X, I, T>>
@@ -61,6 +61,27 @@ impl<T, U: Submit<T>> Map<T, U> {
         }
     }
 
+    /// The same iterator, which submits what is left by another executor: a reference to this one.
+    pub(super) fn with_executor<Y: Executor + ?Sized>(
+        mut self,
+        executor: &'a Y,
+    ) -> Map<T, Unsubmitted<'a, Y, I, T>> {
+        let unsubmitted = self.unsubmitted.take();
+        Map {
+            fs: mem::take(&mut self.fs),
+            chunk: mem::replace(&mut self.chunk, Vec::new().into_iter()),
+            deadline: self.deadline,
+            unsubmitted: unsubmitted.map(|unsubmitted| Unsubmitted {
+                executor,
+                f: unsubmitted.f,
+                iterator: unsubmitted.iterator,
+                chunksize: unsubmitted.chunksize,
+            }),
+            refused: self.refused.take(),
+            started: self.started,
+        }
+    }
+
     /// The same iterator when nothing of the executor and the iterable is needed any more.
     pub(in super::super) fn all_submitted(mut self) -> Map<T> {
         Map {
@@ -88,16 +109,22 @@ impl<T, U: Submit<T>> Map<T, U> {
 impl<T, U> Map<T, U> {
     /// Ends the iteration: cancels what was not yielded. Python's `generator.close`.
     pub(super) fn close(&mut self) {
+        // First of all, as what follows may panic: the drop of a result, of the iterable.
+        for future in &self.fs {
+            future.cancel();
+        }
+        self.fs = VecDeque::new();
         self.unsubmitted = None;
         self.refused = None;
         self.chunk = Vec::new().into_iter();
-        for future in mem::take(&mut self.fs) {
-            future.cancel();
-        }
     }
 }
 
 impl<T, U: Submit<T>> FusedIterator for Map<T, U> {}
+
+// No panic leaves it half-changed: futures, and results that were not looked at.
+impl<T, U: UnwindSafe> UnwindSafe for Map<T, U> {}
+impl<T, U: RefUnwindSafe> RefUnwindSafe for Map<T, U> {}
 
 impl<T, U> Drop for Map<T, U> {
     fn drop(&mut self) {

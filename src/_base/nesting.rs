@@ -3,6 +3,7 @@
 use super::LOGGER;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 
 /// One level of callbacks, or of dropping them, within others.
 ///
@@ -10,16 +11,24 @@ use std::collections::VecDeque;
 /// is dropped drops its callbacks, and with them the futures that they hold. Such a chain may be
 /// longer than any stack. So only a few levels nest, as all do in CPython; what would go deeper is
 /// left to the outermost level, which does it in order before it ends. (In CPython, a chain of some
-/// hundred ends with a `RecursionError` in the log, and what is left of it is never completed.)
+/// three hundred ends with a `RecursionError` in the log, and what is left of it is never completed.)
 pub(super) struct Nesting;
 
 struct Nested {
+    /// How many levels there are on this thread.
     depth: usize,
+    /// What was left to the outermost level; empty when there is no level.
     postponed: VecDeque<Box<dyn FnOnce()>>,
 }
 
 thread_local! {
-    static NESTED: RefCell<Nested> = RefCell::new(Nested { depth: 0, postponed: VecDeque::new() });
+    /// Never dropped, so that the thread can use it to its very end: a user's thread-local may be
+    /// dropped later than this one would be, and hold a chain of futures. Nothing is lost by that, for
+    /// when there is no level, there is nothing in it, not even memory.
+    static NESTED: ManuallyDrop<RefCell<Nested>> = ManuallyDrop::new(RefCell::new(Nested {
+        depth: 0,
+        postponed: VecDeque::new(),
+    }));
 }
 
 impl Nesting {
@@ -36,7 +45,8 @@ impl Nesting {
             nested.depth += 1;
             Some(Nesting)
         });
-        // An error: the thread is ending, and its last destructors may nest as they like.
+        // An error: the platform has no thread-locals of its own, and those of std are gone at the end
+        // of a thread, so that its last destructors nest as they like.
         entered.unwrap_or_else(|_| Some(Nesting))
     }
 
@@ -45,7 +55,8 @@ impl Nesting {
         NESTED.with(|nested| nested.borrow_mut().postponed.push_back(work));
     }
 
-    /// Leaves this level, unless it is the outermost and has to do what this returns first.
+    /// Leaves this level and returns `None`; or, if it is the outermost and something is postponed, stays
+    /// and returns that, which the caller is to do before it asks again.
     fn leave() -> Option<Box<dyn FnOnce()>> {
         let left = NESTED.try_with(|nested| {
             let mut nested = nested.borrow_mut();
@@ -53,6 +64,9 @@ impl Nesting {
                 return nested.postponed.pop_front();
             }
             nested.depth -= 1;
+            if nested.depth == 0 {
+                nested.postponed = VecDeque::new();
+            }
             None
         });
         left.unwrap_or(None)
@@ -62,7 +76,7 @@ impl Nesting {
 impl Drop for Nesting {
     fn drop(&mut self) {
         while let Some(work) = Nesting::leave() {
-            LOGGER.log_panic("exception ignored while dropping callbacks", work);
+            LOGGER.log_panic("exception ignored in a postponed callback", work);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::task::Waker;
 /// What a handle that is being awaited has left with its future.
 pub(super) struct Awaited {
     slot: Arc<WakerSlot>,
-    /// Of the callback that wakes, in the future's list.
+    /// The key of the callback that wakes, in the future's list.
     key: usize,
 }
 
@@ -59,7 +59,7 @@ impl WakerSlot {
 
 impl<T> Future<T> {
     /// Has `waker` woken when the future is done, in place of the one that this handle had given before.
-    /// Returns whether the future is done already; then nothing is left to wake anybody.
+    /// Returns whether the future is done already.
     pub(in super::super) fn wake_when_done(&mut self, waker: &Waker) -> bool {
         if !self.done() {
             match &self.awaited {

@@ -171,6 +171,8 @@ impl Waitable<()> for AnyFuture {
     type Handle = Self;
 
     fn untyped(&self, private: Private) -> Untyped<'_> {
-        self.0.untyped(private)
+        // The typed handle is inside of this one, whose clones share it.
+        let untyped = self.0.untyped(private);
+        untyped.shared_if(Arc::strong_count(&self.0) > 1)
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 ///
 /// The output is that of [`Future::result`], a clone of the value; hence the bound. Any number of
 /// tasks may await the same future, each through a handle of its own. A task that is dropped leaves
-/// nothing behind, and does not cancel the call. Polling does not block, but for as long as another
-/// thread takes to clone the value.
+/// nothing behind, and does not cancel the call. Polling does not block, but for one clone of the value
+/// that another thread is making at the moment, and those of other tasks that are polled with it.
 ///
 /// A future that nobody awaits pays nothing for it. The task is woken by the thread that completes
 /// the future, in the order in which done-callbacks are called; and a worker that calls a waker is as

@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a call raised: the error that it returned, or the payload of its panic. A clone refers to
 /// the same exception.
@@ -181,7 +181,8 @@ impl fmt::Debug for Exception {
 impl Drop for Raised {
     fn drop(&mut self) {
         if let Raised::Panic { payload, .. } = self {
-            if let Some(payload) = lock(payload).take() {
+            let payload = payload.get_mut().unwrap_or_else(PoisonError::into_inner);
+            if let Some(payload) = payload.take() {
                 drop_payload(payload);
             }
         }

@@ -15,7 +15,8 @@ use std::sync::{Arc, PoisonError};
 pub enum Level {
     /// A callback panicked; whatever it was called for went on.
     Error,
-    /// An initializer failed, or a future was used against the rules.
+    /// An initializer failed, a future was used against the rules, or a `Drop` panicked where nobody
+    /// could be told.
     Critical,
 }
 
@@ -55,8 +56,9 @@ static HANDLER: process_wide::sync::Mutex<Option<Arc<Handler>>> =
 
 /// Sends this crate's log records to `logger`, for the whole process, instead of to standard error.
 ///
-/// What is logged is what has nowhere else to go: a panic in a callback or in an initializer, a
-/// future that was completed behind its executor's back. Exceptions of tasks are not logged; they
+/// What is logged is what has nowhere else to go: a panic in a callback, in an initializer or in the
+/// `Drop` of a value or a call that nobody wants any more, a future that was completed behind its
+/// executor's back. Exceptions of tasks are not logged; they
 /// are kept in the task's future.
 ///
 /// The logger runs on whichever thread has something to report, while no lock of this crate is

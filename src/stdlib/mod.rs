@@ -2,6 +2,7 @@
 //! here knows of futures.
 
 pub(super) mod exceptions;
+pub(super) mod keyed_list;
 pub(super) mod logging;
 pub(super) mod multiprocessing;
 pub mod pickle;

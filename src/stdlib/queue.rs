@@ -1,14 +1,14 @@
 //! What the port needs of Python's `queue`: the unbounded `SimpleQueue`, on `std::sync::mpsc`.
 //!
 //! An `mpsc` channel has one receiver. Shared behind a lock that is held while it waits, as in the
-//! Rust Book's thread pool, it wakes a second thread for every item, which then waits for that
-//! lock. Here nobody waits on the channel. Threads wait on the condition of the putting side, which
-//! counts them, in these words:
+//! Rust Book's thread pool, every item wakes two threads: the one that waits on the channel, and then
+//! the one that waits for the lock. Here nobody waits on the channel. Threads wait on the condition of
+//! the putting side, which counts them, in these words:
 //!
 //! - A thread in `get` that found the queue empty is *idle*.
-//! - An item that is put while a thread is idle is *announced*: one idle thread, whichever it will be,
-//!   counts from then on as one that comes for an item, and no longer as idle. The announcement is
-//!   open until a thread in `get` answers it, that is, wakes up or looks again, and takes it down.
+//! - An item that is put while a thread is idle is *announced*: there is one idle thread less, and one
+//!   open announcement more. The first thread in `get` to see an open announcement answers it: takes it
+//!   down, and then looks for the item.
 //! - Of the threads that are idle, and those that have not answered yet, some are *asleep*. The others
 //!   are *awake*: they look again before they sleep, or are just waking up, and so will see an
 //!   announcement without being notified.
@@ -36,7 +36,7 @@ pub(in super::super) struct SimpleQueue<T> {
 
 /// What belongs to the side that puts.
 struct Putting<T> {
-    /// Into the last channel of the chain.
+    /// Sends into the last channel of the chain.
     sender: SyncSender<Option<T>>,
     /// How many items the last channel has room for.
     capacity: usize,
@@ -54,7 +54,7 @@ struct Putting<T> {
 /// whoever puts.
 #[repr(align(64))]
 struct Getting<T> {
-    /// Of the first channel of the chain.
+    /// Receives from the first channel of the chain.
     receiver: Receiver<Option<T>>,
     /// The channels that follow.
     next: Receiver<Receiver<Option<T>>>,
@@ -64,7 +64,7 @@ struct Getting<T> {
 
 /// A channel has all its memory from the start, and most pools never have many items waiting.
 const MIN_CAPACITY: usize = 4;
-/// Larger ones would save little more, and the last one stays.
+/// Larger ones would save little more, and the last channel keeps its memory as long as the queue lives.
 const MAX_CAPACITY: usize = 1024;
 
 impl<T> Putting<T> {
@@ -122,8 +122,8 @@ impl<T> SimpleQueue<T> {
         }
     }
 
-    /// Puts an item, or the sentinel. Returns whether an idle thread was told of it, which then is
-    /// idle no longer, so that the pool needs no other: `_idle_semaphore.acquire(timeout=0)` in
+    /// Puts an item, or the sentinel. Returns whether it was announced, that is, whether an idle thread
+    /// is counted on to come for it, so that the pool needs no other: `_idle_semaphore.acquire(timeout=0)` in
     /// CPython's `_adjust_thread_count`.
     pub(in super::super) fn put(&self, item: Option<T>) -> bool {
         let mut putting = self.putting.acquire();

@@ -4,25 +4,27 @@
 //! What a thread waits for is often a microsecond away, while falling asleep and being woken costs tens
 //! of them. So it first looks again in [`ROUNDS`] rounds, of which there are two kinds:
 //!
-//! - A *busy* round keeps the processor for some tens of nanoseconds. That is the fastest if the
+//! - A *busy* round keeps the processor for some tens of nanoseconds, or a few hundred. That is the fastest if the
 //!   thread that is waited for runs on another processor.
 //! - An *offer* gives the processor to whoever can run. That is the fastest if the thread that is waited
 //!   for needs this very processor.
 //!
-//! Which of the two it is, a thread learns from its last waits: when one ended with its first offer,
-//! the next does without busy rounds. But for every [`BUSY_EVERY`]th, which has them all the same, lest
-//! a thread never notice that things have changed.
+//! If a thread's last wait ended with its first offer, the next one skips the busy rounds; every
+//! [`BUSY_EVERY`]th tries them again, in case things have changed.
 //!
-//! A plain loop of offers, which needs none of this, made a call and its answer 8 to 24 % slower.
+//! On a busy machine, an offer costs as long as the others are given the processor, which is
+//! milliseconds. So a thread that has to be back by a certain time makes none shortly before it.
+//!
+//! A plain loop of offers, which needs none of this, is slower: see "kept" in `docs/performance.md`.
 
 use std::cell::Cell;
 use std::hint;
 use std::thread;
 
-/// How often a thread looks again before it sleeps. On an idle machine that is a few microseconds in
+/// How many times a thread looks again before it sleeps. On an idle machine that is a few microseconds in
 /// all; where others want the processor, each offer may cost as long as they are given it.
 const ROUNDS: u32 = 24;
-/// So many of them are busy, the first ones.
+/// So many of them, the first ones, are busy.
 const BUSY_ROUNDS: u32 = 12;
 /// See the head of this file.
 const BUSY_EVERY: u32 = 16;
@@ -37,8 +39,14 @@ thread_local! {
 }
 
 /// Calls `look` a few times, until it finds what it looks for. After `None`, the caller is to sleep.
-pub(super) fn spin<R>(mut look: impl FnMut() -> Option<R>) -> Option<R> {
-    let offers = OFFERS.with(|offers| offers.replace(0));
+///
+/// `may_offer` is asked before each offer: it says no when the caller has to be back soon.
+pub(super) fn spin<R>(
+    mut look: impl FnMut() -> Option<R>,
+    may_offer: impl Fn() -> bool,
+) -> Option<R> {
+    // An error: the thread is at its end, on a platform without thread-locals of its own.
+    let offers = OFFERS.try_with(|offers| offers.replace(0)).unwrap_or(0);
     if offers == MAX_OFFERS {
         return None;
     }
@@ -52,12 +60,14 @@ pub(super) fn spin<R>(mut look: impl FnMut() -> Option<R>) -> Option<R> {
             for _ in 0..8 {
                 hint::spin_loop();
             }
-        } else {
+        } else if may_offer() {
             thread::yield_now();
+        } else {
+            return None;
         }
         if let Some(found) = look() {
             if round == busy_rounds {
-                OFFERS.with(|cell| cell.set(offers + 1));
+                let _ = OFFERS.try_with(|cell| cell.set(offers + 1));
             }
             return Some(found);
         }

@@ -21,9 +21,9 @@ pub(in super::super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// [`lock`], for a mutex that more busy threads may be after than there are processors.
+/// [`lock`], for a mutex that many running threads want, perhaps more of them than there are processors.
 ///
-/// The holder will release it in far less than a microsecond, if it has a processor. So this thread
+/// The holder will nearly always release it within a microsecond, if it has a processor. So this thread
 /// offers its own, once, before it asks std for the lock. For std may put it to sleep: from then on
 /// releasing the lock takes a system call, and each thread that is woken finds it taken again.
 pub(in super::super) fn lock_busy<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,6 +71,14 @@ impl Deadline {
         }
     }
 
+    /// Whether there is time enough to let other threads have the processor for a while, a second or
+    /// more. Whoever sleeps until a deadline is woken in time; whoever offers its processor to others
+    /// gets it back when they have had their share.
+    fn is_far(self) -> bool {
+        self.remaining()
+            .map_or(true, |left| left >= Duration::from_secs(1))
+    }
+
     pub(in super::super) fn has_passed(self) -> bool {
         self.remaining() == Some(Duration::ZERO)
     }
@@ -84,7 +92,7 @@ impl Deadline {
 /// them under its lock, to the same end.
 pub(in super::super) struct Condition<T: ?Sized> {
     condvar: Condvar,
-    /// The last field, so that a condition of a `T` can be seen as one of what `T` can be seen as.
+    /// The last field, so that a `&Condition<T>` can be unsized to a `&Condition<dyn Trait>`.
     lock: Mutex<Waited<T>>,
 }
 
@@ -94,7 +102,7 @@ struct Waited<T: ?Sized> {
     sleepers: u32,
     /// How many were notified and have not woken up yet.
     notified: u32,
-    /// The user's, who has it through [`Acquired`].
+    /// What the condition protects, reached through [`Acquired`].
     value: T,
 }
 
@@ -134,8 +142,7 @@ impl<T> Condition<T> {
             return acquired;
         }
         drop(acquired);
-        let look = || self.try_acquire().filter(|acquired| predicate(acquired));
-        if let Some(acquired) = spin(look) {
+        if let Some(acquired) = self.spin_for(&predicate, deadline) {
             return acquired;
         }
         let mut acquired = self.acquire();
@@ -150,6 +157,18 @@ impl<T> Condition<T> {
 }
 
 impl<T: ?Sized> Condition<T> {
+    /// Looks again a few times whether `predicate` holds, and gives up before it would cost much.
+    pub(in super::super) fn spin_for(
+        &self,
+        predicate: impl Fn(&T) -> bool,
+        deadline: Deadline,
+    ) -> Option<Acquired<'_, T>> {
+        spin(
+            || self.try_acquire().filter(|acquired| predicate(acquired)),
+            || deadline.is_far(),
+        )
+    }
+
     pub(in super::super) fn acquire(&self) -> Acquired<'_, T> {
         Acquired {
             condition: self,
@@ -180,9 +199,9 @@ impl<T> Acquired<'_, T> {
                     .0
             }
         };
-        // A thread cannot tell whether it was notified, or woke up by chance, or because its time was
-        // over. So while a notification is on its way, whoever wakes up counts as the one that it was
-        // for. The one that it was for then counts as the one that woke up by itself: the sums agree.
+        // A waking thread cannot tell why it woke: by a notification, for the time, or by chance. It takes
+        // a notification if one is on its way, whoever that was meant for. The thread that it was meant
+        // for then counts as having woken by itself, so the totals are right.
         match self.waited.notified.checked_sub(1) {
             Some(others) => self.waited.notified = others,
             None => self.waited.sleepers -= 1,

@@ -365,9 +365,11 @@ fn drop_of_a_call_waits_for_its_own_pool() {
         let (sender, receiver) = mpsc::channel();
         let farewell = Farewell(pool.clone(), sender);
         let queued = pool.submit(move || drop(farewell)).unwrap();
-        queued.cancel();
+        // Whoever cancels drops the call, which waits for a worker.
+        let canceller = thread::spawn(move || queued.cancel());
         drop((gate, other_gate));
         assert_eq!(receiver.recv().unwrap(), 7);
+        canceller.join().unwrap();
         pool.shutdown();
     });
 }

@@ -1,0 +1,99 @@
+//! One thread at a time looks at a future's value.
+//!
+//! Python's `result` returns a reference. Here it returns a clone, and a value need not be one that
+//! several threads may look at at once. To clone it under the future's lock would be to run the user's
+//! code under a lock. So a thread borrows the value: it moves it out, and gives it back.
+//!
+//! Whoever wants the value meanwhile waits in a queue, and is handed it directly, so that a thread that
+//! asks over and over cannot overtake it. A caller that is not to wait (`poll`, a time-out of zero) goes
+//! to the front. It still waits for the clone in progress, and for anybody else at the front.
+
+use super::super::stdlib::threading::{Acquired, Deadline};
+use super::{Error, Future, Outcome, Shared, TypedPart};
+use std::collections::VecDeque;
+use std::mem;
+use std::ops::Deref;
+use std::sync::mpsc::{sync_channel, SyncSender};
+
+/// The threads that wait for a value that was moved out. When their senders are dropped, it was taken
+/// for good.
+pub(super) type Borrowers<T> = VecDeque<SyncSender<T>>;
+
+/// A value that was moved out of its future, to be given back by the drop of this, also when `clone`
+/// panics.
+pub(super) struct LentValue<'a, T> {
+    future: &'a Future<T>,
+    /// `None` once it was given back or kept.
+    value: Option<T>,
+}
+
+impl<'a, T> LentValue<'a, T> {
+    /// Moves the value out of a finished future, or waits for its turn.
+    pub(super) fn borrow(
+        future: &'a Future<T>,
+        mut shared: Acquired<'_, Shared<TypedPart<T>>>,
+        deadline: Deadline,
+    ) -> Result<Self, Error> {
+        let value = match mem::replace(&mut shared.typed.outcome, Outcome::Lent(None)) {
+            Outcome::Value(value) => value,
+            Outcome::Lent(borrowers) => {
+                let mut borrowers = borrowers.unwrap_or_default();
+                let (sender, receiver) = sync_channel(1);
+                match deadline {
+                    Deadline::Now => borrowers.push_front(sender),
+                    Deadline::Never | Deadline::At(_) => borrowers.push_back(sender),
+                }
+                shared.typed.outcome = Outcome::Lent(Some(borrowers));
+                drop(shared);
+                receiver.recv().map_err(|_| Error::Taken)?
+            }
+            // It was taken since the caller looked.
+            other => {
+                shared.typed.outcome = other;
+                return Err(Error::Taken);
+            }
+        };
+        Ok(LentValue {
+            future,
+            value: Some(value),
+        })
+    }
+
+    /// Does not give the value back.
+    pub(super) fn keep(mut self) -> T {
+        let mut shared = self.future.acquire();
+        let borrowers = mem::replace(&mut shared.typed.outcome, Outcome::None);
+        drop(shared);
+        // Tells those that wait, if there are any.
+        drop(borrowers);
+        self.value.take().expect("neither given back nor kept yet")
+    }
+}
+
+impl<T> Deref for LentValue<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value
+            .as_ref()
+            .expect("neither given back nor kept yet")
+    }
+}
+
+impl<T> Drop for LentValue<'_, T> {
+    fn drop(&mut self) {
+        let value = match self.value.take() {
+            Some(value) => value,
+            None => return,
+        };
+        let mut shared = self.future.acquire();
+        if let Outcome::Lent(Some(borrowers)) = &mut shared.typed.outcome {
+            if let Some(next) = borrowers.pop_front() {
+                // Whoever waits stays until it has the value, and there is room in its channel.
+                let _ = next.send(value);
+                return;
+            }
+        }
+        shared.typed.outcome = Outcome::Value(value);
+    }
+}
