@@ -30,6 +30,27 @@ where
         };
         Map::submit(unsubmitted, options)
     }
+
+    /// The same iterator, which submits what is left by another executor: a reference to this one.
+    pub(super) fn with_executor<Y: Executor + ?Sized>(
+        mut self,
+        executor: &'a Y,
+    ) -> Map<T, Unsubmitted<'a, Y, I, T>> {
+        let unsubmitted = self.unsubmitted.take();
+        Map {
+            fs: mem::take(&mut self.fs),
+            chunk: mem::replace(&mut self.chunk, Vec::new().into_iter()),
+            deadline: self.deadline,
+            unsubmitted: unsubmitted.map(|unsubmitted| Unsubmitted {
+                executor,
+                f: unsubmitted.f,
+                iterator: unsubmitted.iterator,
+                chunksize: unsubmitted.chunksize,
+            }),
+            refused: self.refused.take(),
+            started: self.started,
+        }
+    }
 }
 
 impl<T, U: Submit<T>> Map<T, U> {
@@ -58,27 +79,6 @@ impl<T, U: Submit<T>> Map<T, U> {
         match map.refused.take() {
             Some(error) => Err(error),
             None => Ok(map),
-        }
-    }
-
-    /// The same iterator, which submits what is left by another executor: a reference to this one.
-    pub(super) fn with_executor<Y: Executor + ?Sized>(
-        mut self,
-        executor: &'a Y,
-    ) -> Map<T, Unsubmitted<'a, Y, I, T>> {
-        let unsubmitted = self.unsubmitted.take();
-        Map {
-            fs: mem::take(&mut self.fs),
-            chunk: mem::replace(&mut self.chunk, Vec::new().into_iter()),
-            deadline: self.deadline,
-            unsubmitted: unsubmitted.map(|unsubmitted| Unsubmitted {
-                executor,
-                f: unsubmitted.f,
-                iterator: unsubmitted.iterator,
-                chunksize: unsubmitted.chunksize,
-            }),
-            refused: self.refused.take(),
-            started: self.started,
         }
     }
 

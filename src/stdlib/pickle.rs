@@ -90,14 +90,14 @@
 //! | an integer, a float | its bytes, little-endian; `usize` and `isize` as 64 bits |
 //! | `bool`, `char` | as `u8`, as `u32` |
 //! | a tuple, an array | its elements |
-//! | a `Vec`, a slice, a set, a map | their number as `u64`, the elements (of a map: tuples), zeros |
+//! | a `Vec`, a slice, a set, a map | their number as `u64`, and the elements (of a map: tuples) |
 //! | a `String` | as the slice of its bytes |
 //! | `None`, `Some(x)` | 0, or 1 and `x`, the number as `u8` |
 //! | `Ok(x)`, `Err(y)` | 0 and `x`, or 1 and `y` |
 //! | a reference, a `Box`, `Rc`, `Arc`, `Cow` | what it refers to |
 //!
-//! The zeros stand only behind elements that take less than a byte, such as those of a `Vec<()>`, and
-//! fill them up to a byte each, so that no length is greater than the number of bytes that follow.
+//! An element of an array or a collection that takes no byte, such as those of a `Vec<()>`, is a
+//! zero instead: so no length is greater than the number of bytes that follow.
 //!
 //! # Bytes from a stranger
 //!
@@ -154,7 +154,7 @@ pub trait Dump {
     where
         Self: Sized,
     {
-        values.iter().try_for_each(|value| value.dump(pickler))
+        values.iter().try_for_each(|value| pickler.element(value))
     }
 }
 
@@ -176,7 +176,7 @@ pub trait Load: Sized {
     fn load_vec(length: usize, unpickler: &mut Unpickler<'_>) -> Result<Vec<Self>, PickleError> {
         let mut values = Vec::with_capacity(length.min(PIECE / size_of::<Self>().max(1)));
         for _ in 0..length {
-            values.push(Self::load(unpickler)?);
+            values.push(unpickler.element()?);
         }
         Ok(values)
     }
@@ -301,10 +301,15 @@ impl<'a> Pickler<'a> {
         // As many bytes as there are elements, at least.
         self.reserve(length.saturating_add(size_of::<u64>()))?;
         length.dump(self)?;
-        let end = self.output.len() + length;
-        self.nest(elements)?;
-        if self.output.len() < end {
-            self.output.resize(end, 0);
+        self.nest(elements)
+    }
+
+    /// One of many values, each of which takes at least a byte.
+    fn element<T: Dump>(&mut self, value: T) -> Result<(), PickleError> {
+        let start = self.output.len();
+        value.dump(self)?;
+        if self.output.len() == start {
+            self.output.push(0);
         }
         Ok(())
     }
@@ -314,10 +319,7 @@ impl<'a> Pickler<'a> {
         items: impl ExactSizeIterator<Item = T>,
     ) -> Result<(), PickleError> {
         self.sequence(items.len(), |pickler| {
-            for item in items {
-                item.dump(pickler)?;
-            }
-            Ok(())
+            items.into_iter().try_for_each(|item| pickler.element(item))
         })
     }
 }
@@ -503,20 +505,25 @@ impl<'a> Unpickler<'a> {
         elements: impl FnOnce(&mut Self, usize) -> Result<R, PickleError>,
     ) -> Result<R, PickleError> {
         let length = usize::load(self)?;
-        // However few bytes an element takes, the loop over them is as long as the bytes.
         self.at_least(length as u64)?;
-        let end = self.remaining() - length as u64;
-        let loaded = self.nest(|unpickler| elements(unpickler, length))?;
-        let zeros = self.remaining().saturating_sub(end);
-        self.pieces(zeros as usize, 1, |_| ())?;
-        Ok(loaded)
+        self.nest(|unpickler| elements(unpickler, length))
+    }
+
+    /// One of many values. As each takes a byte, a loop over them is no longer than the bytes.
+    fn element<T: Load>(&mut self) -> Result<T, PickleError> {
+        let remaining = self.remaining();
+        let value = T::load(self)?;
+        if self.remaining() == remaining {
+            self.read::<1>()?;
+        }
+        Ok(value)
     }
 
     fn each<T: Load, C: Default + Extend<T>>(&mut self) -> Result<C, PickleError> {
         self.sequence(|unpickler, length| {
             let mut collection = C::default();
             for _ in 0..length {
-                collection.extend(iter::once(T::load(unpickler)?));
+                collection.extend(iter::once(unpickler.element()?));
             }
             Ok(collection)
         })

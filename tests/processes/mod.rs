@@ -50,7 +50,12 @@ fn register(registry: &mut Registry) {
         .register(set_state)
         .register(state)
         .register(fails)
-        .register(descriptors);
+        .register(takes_counted)
+        .register(counted)
+        .register(stated)
+        .register(counting_fails)
+        .register(hold_and_abort)
+        .register(crash_with_data);
 }
 
 /// The arguments that lead to a test function of this binary, as a worker.
@@ -204,8 +209,48 @@ pub fn prints(text: String) {
     eprintln!("{text}");
 }
 
-pub fn descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count() - 1
+static COUNT: std::sync::Mutex<i64> = std::sync::Mutex::new(0);
+
+/// Counts itself in the process that it is in.
+pub struct Counted;
+
+impl Dump for Counted {
+    fn dump(&self, _: &mut Pickler<'_>) -> Result<(), PickleError> {
+        Ok(())
+    }
+}
+
+impl Load for Counted {
+    fn load(_: &mut Unpickler<'_>) -> Result<Self, PickleError> {
+        *COUNT.lock().unwrap() += 1;
+        Ok(Counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        *COUNT.lock().unwrap() -= 1;
+    }
+}
+
+pub fn takes_counted(_: Counted) {}
+
+pub fn counted() -> i64 {
+    *COUNT.lock().unwrap()
+}
+
+/// The state, whatever it is asked.
+pub fn stated(_: u64) -> u64 {
+    state()
+}
+
+/// Counts its calls in the state; the fourth fails.
+pub fn counting_fails(n: u64) -> Result<u64, Exception> {
+    *STATE.lock().unwrap() += 1;
+    if n == 3 {
+        return Err(Exception::msg("three"));
+    }
+    Ok(n)
 }
 
 /// Something that cannot be dumped, or loaded, where it says so.
@@ -217,15 +262,19 @@ pub enum Bad {
     PanicInLoad,
     ExitInDump,
     ExitInLoad,
+    AbortInDump,
+    AbortInLoad,
 }
 
-const BAD: [Bad; 6] = [
+const BAD: [Bad; 8] = [
     Bad::Dump,
     Bad::Load,
     Bad::PanicInDump,
     Bad::PanicInLoad,
     Bad::ExitInDump,
     Bad::ExitInLoad,
+    Bad::AbortInDump,
+    Bad::AbortInLoad,
 ];
 
 impl Bad {
@@ -240,6 +289,7 @@ impl Dump for Bad {
             Bad::Dump => return Err(PickleError::new("Error in pickle")),
             Bad::PanicInDump => panic!("panic in dump"),
             Bad::ExitInDump => process::exit(8),
+            Bad::AbortInDump => process::abort(),
             _ => {}
         }
         self.number().dump(pickler)
@@ -253,6 +303,7 @@ impl Load for Bad {
             Bad::Load => Err(PickleError::new("Error in unpickle")),
             Bad::PanicInLoad => panic!("panic in load"),
             Bad::ExitInLoad => process::exit(9),
+            Bad::AbortInLoad => process::abort(),
             _ => Ok(bad),
         }
     }
@@ -273,6 +324,15 @@ pub fn hold(port: u16) -> u32 {
     stream.write_all(&process::id().to_le_bytes()).unwrap();
     let _ = stream.read(&mut [0]);
     process::id()
+}
+
+pub fn hold_and_abort(port: u16) -> u32 {
+    hold(port);
+    process::abort()
+}
+
+pub fn crash_with_data(_: Vec<u8>) {
+    process::abort()
 }
 
 /// Where calls of [`hold`] wait.
@@ -346,9 +406,4 @@ pub fn processes_with(argument: &str) -> Vec<u32> {
         found.extend(pid.filter(|&pid| has && is_alive(pid)));
     }
     found
-}
-
-/// What an exception says, for assertions.
-pub fn text(exception: &Exception) -> String {
-    exception.to_string()
 }

@@ -258,15 +258,22 @@ pub(super) fn connect(
             stream.set_nodelay(true)?;
             Connection::Tcp(stream)
         }
-        #[cfg(unix)]
-        None => Connection::Unix(UnixStream::connect(socket(folder))?),
-        #[cfg(not(unix))]
-        None => return Err(io::ErrorKind::Unsupported.into()),
+        None => in_folder(folder)?,
     };
     let mut greeting = secret.as_bytes().to_owned();
     greeting.push(role as u8);
     connection.send_bytes(&greeting)?;
     Ok(connection)
+}
+
+#[cfg(unix)]
+fn in_folder(folder: &Path) -> io::Result<Connection> {
+    UnixStream::connect(socket(folder)).map(Connection::Unix)
+}
+
+#[cfg(not(unix))]
+fn in_folder(_: &Path) -> io::Result<Connection> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn socket(folder: &Path) -> PathBuf {

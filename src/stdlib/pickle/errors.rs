@@ -9,7 +9,7 @@ use std::char::{CharTryFromError, DecodeUtf16Error, ParseCharError, TryFromCharE
 use std::convert::TryFrom;
 use std::env::VarError;
 use std::error::Error as StdError;
-use std::ffi::{CString, NulError, OsString};
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::iter;
@@ -71,7 +71,6 @@ provoked! {
 
 reduce! {
     FromUtf8Error: |value| value.as_bytes(), |bytes| String::from_utf8(bytes).err();
-    NulError: |value| value.clone().into_vec(), |bytes: Vec<u8>| CString::new(bytes).err();
     DecodeUtf16Error: |value| value.unpaired_surrogate(), |unit|
         char::decode_utf16([unit]).find_map(Result::err);
     SystemTimeError: |value| value.duration(), |ahead|
@@ -223,6 +222,9 @@ impl fmt::Debug for DispatchTable {
 
 type BoxedError = Box<dyn StdError + Send + Sync>;
 
+/// The number of that type among [all](ErrorType::all).
+const REMOTE_ERROR: u16 = 0;
+
 /// What can be done with an error type that is not known when this is compiled.
 #[derive(Clone, Copy)]
 struct ErrorType {
@@ -253,8 +255,8 @@ impl ErrorType {
             ..ErrorType::of::<Message>()
         };
         IntoIterator::into_iter([
-            message,
             ErrorType::of::<RemoteError>(),
+            message,
             ErrorType::of::<PickleError>(),
             ErrorType::of::<io::Error>(),
             ErrorType::of::<fmt::Error>(),
@@ -271,7 +273,6 @@ impl ErrorType {
             ErrorType::of::<FromUtf8Error>(),
             ErrorType::of::<FromUtf16Error>(),
             ErrorType::of::<DecodeUtf16Error>(),
-            ErrorType::of::<NulError>(),
             ErrorType::of::<StripPrefixError>(),
             ErrorType::of::<VarError>(),
             ErrorType::of::<SystemTimeError>(),
@@ -283,7 +284,7 @@ impl ErrorType {
     }
 }
 
-/// As the number of its type and its value; or as `None`, and what can be said of it.
+/// As the number of its type and its value; or as a `RemoteError`, and what can be said of it.
 fn dump_error(
     error: &(dyn StdError + 'static),
     type_name: &str,
@@ -292,24 +293,22 @@ fn dump_error(
     let start = pickler.output.len();
     let mut types = (0_u16..).zip(ErrorType::all(pickler.dispatch_table));
     if let Some((number, error_type)) = types.find(|(_, it)| (it.is_type_of)(error)) {
-        Some(number).dump(pickler)?;
+        number.dump(pickler)?;
         if pickler.nest(|it| (error_type.dump)(error, it)).is_ok() {
             return Ok(());
         }
         // Its type travels, but not this one of it.
         pickler.output.truncate(start);
     }
-    (None::<u16>, RemoteError::new(error, type_name)).dump(pickler)
+    REMOTE_ERROR.dump(pickler)?;
+    pickler.nest(|pickler| RemoteError::new(error, type_name).dump(pickler))
 }
 
 /// The error, and the name of its type.
 fn load_error(unpickler: &mut Unpickler<'_>) -> Result<(&'static str, BoxedError), PickleError> {
-    let error_type = match Option::<u16>::load(unpickler)? {
-        None => ErrorType::of::<RemoteError>(),
-        Some(number) => ErrorType::all(unpickler.dispatch_table)
-            .nth(number.into())
-            .ok_or_else(PickleError::invalid::<dyn StdError>)?,
-    };
+    let number = u16::load(unpickler)?;
+    let error_type = ErrorType::all(unpickler.dispatch_table).nth(number.into());
+    let error_type = error_type.ok_or_else(PickleError::invalid::<dyn StdError>)?;
     let error = unpickler.nest(error_type.load)?;
     Ok(((error_type.type_name)(), error))
 }
