@@ -180,12 +180,14 @@ fn test_crash_big_data() {
     watchdog("test_crash_big_data", |_| {
         let executor = pool(2);
         let data = vec![b'a'; 4 * 1024 * 1024 + 1];
-        let mut results = executor.map(crash_with_data, vec![data; 10]).unwrap();
-        match results.next() {
-            Some(Err(Error::Exception(exception))) => assert_broken(&exception),
-            other => panic!("{other:?}"),
+        match executor.map(crash_with_data, vec![data; 10]) {
+            Ok(mut results) => match results.next() {
+                Some(Err(Error::Exception(exception))) => assert_broken(&exception),
+                other => panic!("{other:?}"),
+            },
+            // It was broken before everything was submitted.
+            Err(error) => assert!(matches!(error, SubmitError::Broken(_)), "{error}"),
         }
-        drop(results);
         executor.shutdown();
     });
 }
