@@ -27,7 +27,9 @@ use super::_base::{
     BrokenExecutor, Core, Exception, Future, Map, MapOptions, Private, ShutdownOptions,
     SubmitError, TimeoutError, ValueError, LOGGER,
 };
-use super::stdlib::multiprocessing::connection::{message, seal, Connection, Receiver};
+use super::stdlib::multiprocessing::connection::{
+    clear, message, seal, Connection, Incoming, Receiver,
+};
 use super::stdlib::multiprocessing::process::Process;
 use super::stdlib::multiprocessing::spawn;
 use super::stdlib::pickle::{Dump, Load, PickleError, RemoteError, Unpickler};
@@ -105,6 +107,9 @@ const RETURNED: u8 = 1;
 const RAISED: u8 = 2;
 const SUMMONED: u8 = 3;
 
+/// How many bytes a worker keeps for its next reply.
+const KEPT: usize = 2 << 20;
+
 /// After so many processes in a row that died before they were ready, a pool is broken.
 const FAILED_STARTS: usize = 3;
 
@@ -133,10 +138,13 @@ trait Completion: Send + Sync {
     fn set_running_or_notify_cancel(&self) -> bool;
     fn set_pending(&self);
     fn has_done_callbacks(&self) -> bool;
-    fn set_result(&self, result_item: &[u8], registry: &Registry);
+    fn load<'a>(&'a self, result_item: &mut Incoming<'_>, registry: &Registry) -> Completing<'a>;
     fn set_exception(&self, exception: Exception);
     fn cancel(&self);
 }
+
+/// Completes a future with a result that was loaded.
+type Completing<'a> = Box<dyn FnOnce() + 'a>;
 
 struct Typed<T, L> {
     future: Future<T>,
@@ -166,14 +174,17 @@ where
         self.future.has_done_callbacks()
     }
 
-    fn set_result(&self, result_item: &[u8], registry: &Registry) {
-        let completed = match result_of(result_item, registry, &self.load) {
-            Ok(value) => self.future.set_result(value),
-            Err(exception) => self.future.set_exception(exception),
-        };
-        if let Err(error) = completed {
-            LOGGER.critical("Exception in worker", Some(&Exception::new(error)));
-        }
+    fn load<'a>(&'a self, result_item: &mut Incoming<'_>, registry: &Registry) -> Completing<'a> {
+        let result = result_of(result_item, registry, &self.load);
+        Box::new(move || {
+            let completed = match result {
+                Ok(value) => self.future.set_result(value),
+                Err(exception) => self.future.set_exception(exception),
+            };
+            if let Err(error) = completed {
+                LOGGER.critical("Exception in worker", Some(&Exception::new(error)));
+            }
+        })
     }
 
     fn set_exception(&self, exception: Exception) {
@@ -190,7 +201,7 @@ where
 ///
 /// CPython: `_ResultItem` in `process.py`.
 fn result_of<T>(
-    result_item: &[u8],
+    result_item: &mut Incoming<'_>,
     registry: &Registry,
     load: &dyn Fn(&mut Unpickler<'_>) -> Result<T, Exception>,
 ) -> Result<T, Exception> {
@@ -274,21 +285,26 @@ fn _process_worker(connection: &Connection, registry: &Registry) -> io::Result<(
     loop {
         seal(&mut reply);
         connection.send_bytes(&reply)?;
-        drop(reply);
-        let call_item = receiver.recv_bytes(connection)?;
-        reply = message();
+        // A large reply is not kept. A smaller one is written over: memory that is given back to the system
+        // and asked for again takes longer to get than to fill.
+        if reply.capacity() > KEPT {
+            reply = message();
+        }
+        let mut call_item = receiver.recv_bytes(connection)?;
+        clear(&mut reply);
         let start = reply.len();
-        if call_item == [SUMMONS] {
+        if call_item.received == [SUMMONS] {
             reply.push(SUMMONED);
             continue;
         }
         reply.push(RETURNED);
-        let mut unpickler = registry.unpickler(call_item);
+        let mut unpickler = registry.unpickler(&mut call_item);
         let outcome = match <(u8, u32)>::load(&mut unpickler) {
             Ok((CALL, number)) => registry.call(number, &mut unpickler, &mut reply),
             Ok((_, number)) => _process_chunk(registry, number, &mut unpickler, &mut reply),
             Err(error) => Err(error.into()),
         };
+        call_item.finish()?;
         _sendback_result(registry, &mut reply, start, outcome);
     }
 }
@@ -347,12 +363,11 @@ impl _ExecutorManagerThread {
         drop(state);
         self.add_call_item_to_queue(&connection);
         loop {
-            match receiver.recv_bytes(&connection) {
-                Ok(result_item) => self.process_result_item(&connection, result_item),
-                Err(error) => {
-                    let unread = connection.is_unread(&error);
-                    return Ok(End::Ended { unread });
-                }
+            let result_item = receiver.recv_bytes(&connection);
+            let processed = result_item.and_then(|it| self.process_result_item(&connection, it));
+            if let Err(error) = processed {
+                let unread = connection.is_unread(&error);
+                return Ok(End::Ended { unread });
             }
         }
     }
@@ -362,7 +377,7 @@ impl _ExecutorManagerThread {
         let ended = |_| End::Ended { unread: false };
         let registry = &self.pool.registry;
         let fingerprint = receiver.recv_bytes(connection).map_err(ended)?;
-        if fingerprint != registry.fingerprint().to_le_bytes() {
+        if fingerprint.received != registry.fingerprint().to_le_bytes() {
             let text = "the worker process has registered other functions than this one";
             return Err(End::Unusable(Exception::msg(text)));
         }
@@ -370,11 +385,12 @@ impl _ExecutorManagerThread {
             connection
                 .send_bytes(&initializer.call_item)
                 .map_err(ended)?;
-            let result_item = receiver.recv_bytes(connection).map_err(ended)?;
-            (initializer.check)(result_item, registry).map_err(|exception| {
+            let mut result_item = receiver.recv_bytes(connection).map_err(ended)?;
+            (initializer.check)(&mut result_item, registry).map_err(|exception| {
                 LOGGER.critical("Exception in initializer:", Some(&exception));
                 End::Unusable(exception)
             })?;
+            result_item.finish().map_err(ended)?;
         }
         Ok(())
     }
@@ -413,33 +429,48 @@ impl _ExecutorManagerThread {
     /// Completes the future of the call that the worker had in its hand.
     ///
     /// CPython: `process_result_item` in `process.py`.
-    fn process_result_item(&self, connection: &Connection, result_item: &[u8]) {
+    fn process_result_item(
+        &self,
+        connection: &Connection,
+        mut result_item: Incoming<'_>,
+    ) -> io::Result<()> {
+        let mut state = self.pool.lock();
+        let worker = state.worker(self.number);
+        let work_item = match (result_item.received.first(), &worker.in_hand) {
+            (Some(&RETURNED | &RAISED), Some(in_hand)) => Arc::clone(&in_hand.work_item),
+            (Some(&SUMMONED), None) if worker.summoned => {
+                worker.summoned = false;
+                state.summoned -= 1;
+                drop(state);
+                self.add_call_item_to_queue(connection);
+                return Ok(());
+            }
+            _ => {
+                // These are the bytes of a stranger.
+                worker.kill();
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        };
+        drop(state);
+        let complete = work_item.future.load(&mut result_item, &self.pool.registry);
+        result_item.finish()?;
         let mut state = self.pool.lock();
         let next_is_small = state
             .work_items
             .front()
             .map_or(true, |next| next.is_small());
         let worker = state.worker(self.number);
-        match (result_item.first(), &worker.in_hand) {
-            (Some(&SUMMONED), None) if worker.summoned => {
-                worker.summoned = false;
-                state.summoned -= 1;
-                drop(state);
-                return self.add_call_item_to_queue(connection);
-            }
+        let in_hand = match worker.in_hand.take() {
+            Some(in_hand) if in_hand.verdict.is_none() => in_hand,
             // The worker was killed to end the call, and this came just before.
-            (_, Some(in_hand)) if in_hand.verdict.is_some() => return,
-            (Some(&RETURNED | &RAISED), Some(_)) => {}
-            // These are the bytes of a stranger.
-            _ => return worker.kill(),
-        }
-        worker.tasks += 1;
-        let in_hand = worker.in_hand.take();
-        drop(state);
-        let work_item = match in_hand {
-            Some(in_hand) => in_hand.work_item,
-            None => return,
+            killed => {
+                worker.in_hand = killed;
+                return Ok(());
+            }
         };
+        worker.tasks += 1;
+        drop(state);
+        drop(in_hand);
         // The worker goes on at once while this thread completes the future, unless code of the user's would
         // then keep this thread from the next reply, or the next call were so large that writing it
         // takes the worker's help, which may be stopped.
@@ -447,15 +478,12 @@ impl _ExecutorManagerThread {
         if at_once {
             self.add_call_item_to_queue(connection);
         }
-        LOGGER.log_panic("Exception in worker", || {
-            work_item
-                .future
-                .set_result(result_item, &self.pool.registry);
-            drop(work_item);
-        });
+        LOGGER.log_panic("Exception in worker", complete);
+        LOGGER.log_panic("Exception in worker", || drop(work_item));
         if !at_once {
             self.add_call_item_to_queue(connection);
         }
+        Ok(())
     }
 
     /// Waits for the process to end, and sees to what its end means for the calls.
@@ -658,7 +686,7 @@ struct Pool {
 /// The call of an initializer, and what checks its result.
 struct Initializer {
     call_item: Vec<u8>,
-    check: fn(&[u8], &Registry) -> Result<(), Exception>,
+    check: fn(&mut Incoming<'_>, &Registry) -> Result<(), Exception>,
 }
 
 // No code of the user's runs under its lock, so a panic does not leave it half-changed.

@@ -1,6 +1,7 @@
 //! The functions that a worker process can be asked to call, and how it finds them.
 
 use super::super::_base::{Exception, LOGGER};
+use super::super::stdlib::multiprocessing::connection::Incoming;
 use super::super::stdlib::multiprocessing::spawn;
 use super::super::stdlib::pickle::{DispatchTable, Dump, Load, Pickler, RemoteError, Unpickler};
 use super::super::stdlib::process_wide;
@@ -127,8 +128,13 @@ impl Registry {
         Pickler::new(output).dispatch_table(&self.errors)
     }
 
-    pub(super) fn unpickler<'a>(&'a self, bytes: &'a [u8]) -> Unpickler<'a> {
-        Unpickler::new(bytes).dispatch_table(&self.errors)
+    pub(super) fn unpickler<'a>(&'a self, message: &'a mut Incoming<'_>) -> Unpickler<'a> {
+        let to_come = message.to_come();
+        let unpickler = match &mut message.rest {
+            Some(rest) => Unpickler::from_stream(message.received, rest, to_come),
+            None => Unpickler::new(message.received),
+        };
+        unpickler.dispatch_table(&self.errors)
     }
 
     /// Calls a function with arguments as they were dumped, and dumps what it returns.

@@ -1,7 +1,7 @@
 //! Streams that carry messages: Python's `multiprocessing.connection`.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Take, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::unix::{
@@ -84,6 +84,11 @@ pub(in super::super::super) fn message() -> Vec<u8> {
     vec![0; HEADER]
 }
 
+/// Makes a message empty again.
+pub(in super::super::super) fn clear(message: &mut Vec<u8>) {
+    message.truncate(HEADER);
+}
+
 /// Completes a message. From here on nothing may be appended.
 pub(in super::super::super) fn seal(message: &mut [u8]) {
     let length = (message.len() - HEADER) as u64;
@@ -96,8 +101,37 @@ pub(in super::super::super) struct Receiver {
     /// Where in the buffer what was received and not returned yet begins and ends.
     begin: usize,
     end: usize,
-    /// A message that the buffer is too small for.
-    large: Vec<u8>,
+}
+
+/// A message without its header: what has been received of it, and where the rest comes from.
+pub(in super::super::super) struct Incoming<'a> {
+    pub(in super::super::super) received: &'a [u8],
+    pub(in super::super::super) rest: Option<BufReader<Take<&'a Connection>>>,
+}
+
+impl Incoming<'_> {
+    /// How many bytes of the message have not been taken off the stream.
+    pub(in super::super::super) fn to_come(&self) -> u64 {
+        let rest = self.rest.as_ref();
+        rest.map_or(0, |rest| {
+            rest.get_ref().limit() + rest.buffer().len() as u64
+        })
+    }
+
+    /// Takes the message off the stream, as far as that was not done.
+    ///
+    /// # Errors
+    ///
+    /// When the stream has ended before the message.
+    pub(in super::super::super) fn finish(mut self) -> io::Result<()> {
+        if let Some(rest) = &mut self.rest {
+            io::copy(rest, &mut io::sink())?;
+            if rest.get_ref().limit() > 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Receiver {
@@ -106,51 +140,38 @@ impl Receiver {
             buffer: vec![0; 8192].into(),
             begin: 0,
             end: 0,
-            large: Vec::new(),
         }
     }
 
-    /// Waits for a message and returns it without its header.
+    /// Waits for a message.
     ///
     /// # Errors
     ///
-    /// When the stream has ended, and for a length that cannot be. Memory is taken only for what has
-    /// arrived, whatever length a message claims to have.
-    pub(in super::super::super) fn recv_bytes(
-        &mut self,
-        connection: &Connection,
-    ) -> io::Result<&[u8]> {
-        self.large = Vec::new();
+    /// When the stream has ended.
+    pub(in super::super::super) fn recv_bytes<'a>(
+        &'a mut self,
+        connection: &'a Connection,
+    ) -> io::Result<Incoming<'a>> {
         self.fill(connection, HEADER)?;
         let mut header = [0; HEADER];
         header.copy_from_slice(&self.buffer[self.begin..self.begin + HEADER]);
         self.begin += HEADER;
-        let length = usize::try_from(u64::from_le_bytes(header))
-            .ok()
-            .filter(|&length| length <= isize::MAX as usize)
-            .ok_or(io::ErrorKind::InvalidData)?;
-        if length <= self.buffer.len() {
+        let length = u64::from_le_bytes(header);
+        if length <= self.buffer.len() as u64 {
+            let length = length as usize;
             self.fill(connection, length)?;
             self.begin += length;
-            return Ok(&self.buffer[self.begin - length..self.begin]);
+            let received = &self.buffer[self.begin - length..self.begin];
+            let rest = None;
+            return Ok(Incoming { received, rest });
         }
-        self.large.extend(&self.buffer[self.begin..self.end]);
+        let received = &self.buffer[self.begin..self.end];
+        let to_come = length - received.len() as u64;
         self.begin = self.end;
-        while self.large.len() < length {
-            let step = (length - self.large.len()).min(self.large.len().max(1 << 18));
-            self.large
-                .try_reserve_exact(step)
-                .map_err(|_| io::ErrorKind::OutOfMemory)?;
-            let mut stream = connection;
-            if (&mut stream)
-                .take(step as u64)
-                .read_to_end(&mut self.large)?
-                < step
-            {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        Ok(&self.large)
+        // What is read in large pieces goes past the buffer.
+        let rest = BufReader::with_capacity(64 * 1024, connection.take(to_come));
+        let rest = Some(rest);
+        Ok(Incoming { received, rest })
     }
 
     /// Receives until at least so many bytes are in the buffer.
