@@ -295,7 +295,6 @@ pub use self::_base::{
 };
 #[doc(inline)]
 pub use self::beyond::any_future::AnyFuture;
-#[doc(inline)]
 pub use self::process::ProcessPoolExecutor;
 #[doc(inline)]
 pub use self::stdlib::logging::{set_logger, Level, LogRecord};

@@ -14,25 +14,27 @@
 //! and so its death blames one call at most.
 
 mod builder;
+mod completion;
 mod deadlines;
 mod errors;
+mod executor;
 mod map;
 mod options;
 mod registry;
 mod state;
 
+use self::completion::{abandon, Completion};
 use self::errors::describe;
-use self::state::{InHand, Shutdown, State, Worker};
+use self::state::{Executing, InHand, Shutdown, Worker};
 use super::_base::{
-    BrokenExecutor, Core, Exception, Future, Map, MapOptions, Private, ShutdownOptions,
-    SubmitError, TimeoutError, ValueError, LOGGER,
+    BrokenExecutor, Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError,
+    ValueError, LOGGER,
 };
 use super::stdlib::multiprocessing::connection::{
     clear, message, seal, Connection, Incoming, Receiver,
 };
 use super::stdlib::multiprocessing::process::Process;
-use super::stdlib::multiprocessing::spawn;
-use super::stdlib::pickle::{Dump, Load, PickleError, RemoteError, Unpickler};
+use super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::stdlib::process_wide;
 use super::stdlib::threading::{Acquired, Condition, Deadline, Thread};
 use std::collections::VecDeque;
@@ -132,102 +134,6 @@ impl _WorkItem {
     }
 }
 
-/// The future of a work item, whatever its type.
-trait Completion: Send + Sync {
-    fn id(&self) -> usize;
-    fn set_running_or_notify_cancel(&self) -> bool;
-    fn set_pending(&self);
-    fn has_done_callbacks(&self) -> bool;
-    fn load<'a>(&'a self, result_item: &mut Incoming<'_>, registry: &Registry) -> Completing<'a>;
-    fn set_exception(&self, exception: Exception);
-    fn cancel(&self);
-}
-
-/// Completes a future with a result that was loaded.
-type Completing<'a> = Box<dyn FnOnce() + 'a>;
-
-struct Typed<T, L> {
-    future: Future<T>,
-    /// Makes a result of what the function has returned.
-    load: L,
-}
-
-impl<T, L> Completion for Typed<T, L>
-where
-    T: Send + 'static,
-    L: Fn(&mut Unpickler<'_>) -> Result<T, Exception> + Send + Sync,
-{
-    fn id(&self) -> usize {
-        self.future.id()
-    }
-
-    fn set_running_or_notify_cancel(&self) -> bool {
-        // An error: somebody else has completed it, which was logged.
-        self.future.set_running_or_notify_cancel().unwrap_or(false)
-    }
-
-    fn set_pending(&self) {
-        self.future.set_pending();
-    }
-
-    fn has_done_callbacks(&self) -> bool {
-        self.future.has_done_callbacks()
-    }
-
-    fn load<'a>(&'a self, result_item: &mut Incoming<'_>, registry: &Registry) -> Completing<'a> {
-        let result = result_of(result_item, registry, &self.load);
-        Box::new(move || {
-            let completed = match result {
-                Ok(value) => self.future.set_result(value),
-                Err(exception) => self.future.set_exception(exception),
-            };
-            if let Err(error) = completed {
-                LOGGER.critical("Exception in worker", Some(&Exception::new(error)));
-            }
-        })
-    }
-
-    fn set_exception(&self, exception: Exception) {
-        // An error: it was cancelled, or somebody else has completed it.
-        let _ = self.future.set_exception(exception);
-    }
-
-    fn cancel(&self) {
-        self.future.cancel();
-    }
-}
-
-/// What a worker's reply says: the value that was returned, or the exception that was raised.
-///
-/// CPython: `_ResultItem` in `process.py`.
-fn result_of<T>(
-    result_item: &mut Incoming<'_>,
-    registry: &Registry,
-    load: &dyn Fn(&mut Unpickler<'_>) -> Result<T, Exception>,
-) -> Result<T, Exception> {
-    let mut unpickler = registry.unpickler(result_item);
-    let result = catch_unwind(AssertUnwindSafe(|| match u8::load(&mut unpickler)? {
-        RETURNED => load(&mut unpickler),
-        _ => Err(Exception::load(&mut unpickler)?),
-    }));
-    let result = result.unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
-    match unpickler.remaining() {
-        left if left > 0 && result.is_ok() => {
-            let text = format!("{left} bytes are left over of what the call returned");
-            Err(PickleError::new(text).into())
-        }
-        _ => result,
-    }
-}
-
-/// Completes what no worker will run. No lock may be held.
-fn abandon(work_item: Item, complete: impl FnOnce(&dyn Completion)) {
-    LOGGER.log_panic("exception ignored while abandoning a call", || {
-        complete(&work_item.future);
-        drop(work_item);
-    });
-}
-
 /// Calls a function once for each of several arguments, up to the first that fails. In the reply, each
 /// result has a `RETURNED` or `RAISED` before it.
 ///
@@ -314,7 +220,7 @@ fn _process_worker(connection: &Connection, registry: &Registry) -> io::Result<(
 /// CPython: `_ExecutorManagerThread` in `process.py`, which is one for all workers.
 struct _ExecutorManagerThread {
     pool: Arc<Pool>,
-    /// Of the worker, in `State::processes`.
+    /// Of the worker, in `Executing::processes`.
     number: usize,
 }
 
@@ -680,7 +586,7 @@ struct Pool {
     number: usize,
     /// An outer lock, as the shutdown lock of a thread pool is. Directly under it only futures' conditions,
     /// a thread's id and a process's handle are locked.
-    shutdown_lock: Condition<State>,
+    shutdown_lock: Condition<Executing>,
 }
 
 /// The call of an initializer, and what checks its result.
@@ -694,7 +600,7 @@ impl UnwindSafe for Pool {}
 impl RefUnwindSafe for Pool {}
 
 impl Pool {
-    fn lock(&self) -> Acquired<'_, State> {
+    fn lock(&self) -> Acquired<'_, Executing> {
         self.shutdown_lock.acquire()
     }
 
@@ -706,7 +612,7 @@ impl Pool {
     /// If no worker could be started and there is none at all.
     ///
     /// CPython: `ProcessPoolExecutor._adjust_process_count` in `process.py`.
-    fn _adjust_process_count(self: &Arc<Self>, state: &mut State) -> Result<(), SubmitError> {
+    fn _adjust_process_count(self: &Arc<Self>, state: &mut Executing) -> Result<(), SubmitError> {
         // Those that are about to look into the queue need not be found again.
         while state.work_items.len() > state.starting + state.summoned {
             if let Some(number) = state.idle.pop() {
@@ -725,7 +631,7 @@ impl Pool {
     }
 
     /// CPython: `ProcessPoolExecutor._spawn_process` in `process.py`.
-    fn _spawn_process(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+    fn _spawn_process(self: &Arc<Self>, state: &mut Executing) -> io::Result<()> {
         let number = state.started;
         let manager = _ExecutorManagerThread {
             pool: Arc::clone(self),
@@ -802,7 +708,7 @@ impl Pool {
         if !wait {
             return Ok(());
         }
-        let state = self.shutdown_lock.wait_for(State::is_over, deadline);
+        let state = self.shutdown_lock.wait_for(Executing::is_over, deadline);
         if !state.is_over() {
             let unfinished = state.processes.len();
             return Err(TimeoutError::new(unfinished, self.max_workers));
@@ -866,75 +772,6 @@ impl ProcessPoolExecutor {
         self.submit_with(f, args, CallOptions::new())
     }
 
-    /// Like [`submit`](ProcessPoolExecutor::submit), with a limit to the time that the call may take.
-    ///
-    /// # Errors
-    ///
-    /// Those of `submit`.
-    ///
-    /// CPython: none.
-    pub fn submit_with<F, A, M>(
-        &self,
-        f: F,
-        args: A,
-        options: CallOptions,
-    ) -> Result<Future<F::Output>, SubmitError>
-    where
-        F: Callable<A, M>,
-        A: Dump,
-        F::Output: Load + Send + 'static,
-    {
-        self.submit_call(f, args, options, load_output::<F::Output>)
-    }
-
-    /// Like [`submit`](ProcessPoolExecutor::submit), for an `f` that may fail: when it returns `Err`, its
-    /// future has that error as its exception.
-    ///
-    /// # Errors
-    ///
-    /// Those of `submit`.
-    ///
-    /// CPython: `ProcessPoolExecutor.submit` in `process.py`.
-    pub fn try_submit<F, A, M, T, E>(&self, f: F, args: A) -> Result<Future<T>, SubmitError>
-    where
-        F: Callable<A, M, Output = Result<T, E>>,
-        A: Dump,
-        T: Load + Send + 'static,
-        E: Load + Into<Exception> + 'static,
-    {
-        self.submit_call(f, args, CallOptions::new(), load_result::<T, E>)
-    }
-
-    fn submit_call<F: 'static, A: Dump, T: Send + 'static>(
-        &self,
-        _: F,
-        args: A,
-        options: CallOptions,
-        load: fn(&mut Unpickler<'_>) -> Result<T, Exception>,
-    ) -> Result<Future<T>, SubmitError> {
-        let call_item = call_item::<F, A>(&self.pool().registry, args);
-        self.submit_call_item(call_item.map_err(SubmitError::Pickling)?, options, load)
-    }
-
-    fn submit_call_item<T: Send + 'static>(
-        &self,
-        call_item: Vec<u8>,
-        options: CallOptions,
-        load: impl Fn(&mut Unpickler<'_>) -> Result<T, Exception> + Send + Sync + 'static,
-    ) -> Result<Future<T>, SubmitError> {
-        let future = Core::new(()).into_future();
-        let work_item: Item = Arc::new(_WorkItem {
-            call_item,
-            options,
-            future: Typed {
-                future: future.clone(),
-                load,
-            },
-        });
-        self.pool().submit(Arc::clone(&work_item))?;
-        Ok(future)
-    }
-
     /// Calls `f` with each item, and returns an iterator over the results in the order of the items. All
     /// calls are submitted before `map` returns. For a function of several parameters, the items are tuples.
     ///
@@ -954,99 +791,6 @@ impl ProcessPoolExecutor {
     {
         let map = self.map_with(f, iterable, MapOptions::new())?;
         Ok(map.all_submitted())
-    }
-
-    /// Like [`map`](ProcessPoolExecutor::map), with a time-out, a bound on the tasks in flight, or several
-    /// items in one task, which then travel together, as do their results.
-    ///
-    /// # Errors
-    ///
-    /// Those of `map`, and for a `buffersize` or `chunksize` of zero.
-    ///
-    /// CPython: `ProcessPoolExecutor.map` in `process.py`.
-    pub fn map_with<F, I, M>(
-        &self,
-        f: F,
-        iterable: I,
-        options: MapOptions,
-    ) -> Result<Map<F::Output, Chunks<'_, I::IntoIter, F::Output>>, SubmitError>
-    where
-        F: Callable<I::Item, M>,
-        I: IntoIterator,
-        I::Item: Dump,
-        F::Output: Load + Send + 'static,
-    {
-        self.map_chunks(f, iterable, options, false, load_output::<F::Output>)
-    }
-
-    /// Like [`map`](ProcessPoolExecutor::map), for an `f` that may fail: its error is yielded as an
-    /// [`Error::Exception`](super::Error::Exception), and ends the iteration.
-    ///
-    /// # Errors
-    ///
-    /// Those of `map`.
-    ///
-    /// CPython: `ProcessPoolExecutor.map` in `process.py`.
-    pub fn try_map<F, I, M, T, E>(&self, f: F, iterable: I) -> Result<Map<T>, SubmitError>
-    where
-        F: Callable<I::Item, M, Output = Result<T, E>>,
-        I: IntoIterator,
-        I::Item: Dump,
-        T: Load + Send + 'static,
-        E: Load + Into<Exception> + 'static,
-    {
-        let map = self.try_map_with(f, iterable, MapOptions::new())?;
-        Ok(map.all_submitted())
-    }
-
-    /// Like [`map_with`](ProcessPoolExecutor::map_with), for an `f` that may fail.
-    ///
-    /// # Errors
-    ///
-    /// Those of `map_with`.
-    ///
-    /// CPython: `ProcessPoolExecutor.map` in `process.py`.
-    pub fn try_map_with<F, I, M, T, E>(
-        &self,
-        f: F,
-        iterable: I,
-        options: MapOptions,
-    ) -> Result<Map<T, Chunks<'_, I::IntoIter, T>>, SubmitError>
-    where
-        F: Callable<I::Item, M, Output = Result<T, E>>,
-        I: IntoIterator,
-        I::Item: Dump,
-        T: Load + Send + 'static,
-        E: Load + Into<Exception> + 'static,
-    {
-        self.map_chunks(f, iterable, options, true, load_result::<T, E>)
-    }
-
-    fn map_chunks<F: 'static, I: IntoIterator, T: Send + 'static>(
-        &self,
-        _: F,
-        iterable: I,
-        options: MapOptions,
-        stop_at_err: bool,
-        load: fn(&mut Unpickler<'_>) -> Result<T, Exception>,
-    ) -> Result<Map<T, Chunks<'_, I::IntoIter, T>>, SubmitError>
-    where
-        I::Item: Dump,
-    {
-        let function = self.pool().registry.number::<F>();
-        let chunks = Chunks {
-            executor: self,
-            function: function.map_err(SubmitError::Pickling)?,
-            iterator: iterable.into_iter(),
-            chunksize: options.chunksize,
-            stop_at_err,
-            load,
-        };
-        Map::submit(chunks, options)
-    }
-
-    fn pool(&self) -> &Arc<Pool> {
-        &(self.0).0
     }
 
     /// Shuts the pool down and waits until all calls are done and all processes have ended.
@@ -1071,26 +815,6 @@ impl ProcessPoolExecutor {
         let _ = (self.0)
             .0
             .shutdown(options, Shutdown::Executor, Deadline::Never);
-    }
-
-    /// Python's `with` statement: calls `body`, then shuts the pool down and waits, also when `body`
-    /// panics.
-    ///
-    /// CPython: `Executor.__enter__` and `Executor.__exit__` in `_base.py`.
-    pub fn with<R>(self, body: impl FnOnce(&Self) -> R) -> R {
-        let _exit = Exit(&self, ShutdownOptions::new());
-        body(&self)
-    }
-
-    /// Like [`with`](ProcessPoolExecutor::with), for a `body` that may fail. When it returns `Err` or
-    /// panics, calls that have not begun are cancelled.
-    ///
-    /// CPython: none; there all calls are made first.
-    pub fn try_with<R, E>(self, body: impl FnOnce(&Self) -> Result<R, E>) -> Result<R, E> {
-        let mut exit = Exit(&self, ShutdownOptions::new().cancel_futures(true));
-        let result = body(&self);
-        exit.1.cancel_futures = result.is_err();
-        result
     }
 
     /// Ends the pool by force: takes no more calls, cancels those that have not started, and asks every
@@ -1119,92 +843,7 @@ impl ProcessPoolExecutor {
         self.pool()._force_shutdown(Worker::kill);
     }
 
-    /// Ends a call that runs, together with its process; its future fails with [`CallKilled`]. All other
-    /// calls go on, with another process in the place of that one.
-    ///
-    /// Returns `false`, and does nothing, if the call is not running in this pool: it waits, it is done, or
-    /// its result has just arrived.
-    ///
-    /// CPython: none.
-    pub fn kill_call<T>(&self, future: &Future<T>) -> bool {
-        let mut state = self.pool().lock();
-        for worker in state.processes.values_mut() {
-            if let Some(in_hand) = &mut worker.in_hand {
-                if in_hand.work_item.future.id() == future.id() && future.running() {
-                    in_hand
-                        .verdict
-                        .get_or_insert_with(|| Exception::new(CallKilled));
-                    worker.kill();
-                    return true;
-                }
-            }
-        }
-        false
-    }
-
-    /// How many processes the pool may have.
-    ///
-    /// CPython: `ProcessPoolExecutor._max_workers` in `process.py`.
-    pub fn max_workers(&self) -> usize {
-        self.pool().max_workers
-    }
-
-    /// How many processes there are, those included that are about to start or to end.
-    ///
-    /// CPython: `len(ProcessPoolExecutor._processes)` in `process.py`.
-    pub fn process_count(&self) -> usize {
-        self.pool().lock().processes.len()
-    }
-
-    /// The ids of the processes, in the order in which they were started.
-    ///
-    /// CPython: the keys of `ProcessPoolExecutor._processes` in `process.py`.
-    pub fn pids(&self) -> Vec<u32> {
-        let state = self.pool().lock();
-        let processes = state
-            .processes
-            .values()
-            .filter_map(|worker| worker.process.as_ref());
-        processes.map(|process| process.pid()).collect()
-    }
-}
-
-/// What is done at the end of `with`, whatever happens.
-struct Exit<'a>(&'a ProcessPoolExecutor, ShutdownOptions);
-
-impl Drop for Exit<'_> {
-    fn drop(&mut self) {
-        self.0.shutdown_with(self.1);
-    }
-}
-
-fn load_output<T: Load>(unpickler: &mut Unpickler<'_>) -> Result<T, Exception> {
-    Ok(T::load(unpickler)?)
-}
-
-fn load_result<T, E>(unpickler: &mut Unpickler<'_>) -> Result<T, Exception>
-where
-    T: Load,
-    E: Load + Into<Exception>,
-{
-    Result::<T, E>::load(unpickler)?.map_err(Into::into)
-}
-
-/// The message that asks for a call.
-fn call_item<F: 'static, A: Dump>(registry: &Registry, args: A) -> Result<Vec<u8>, Exception> {
-    let mut call_item = message();
-    let mut pickler = registry.pickler(&mut call_item);
-    (CALL, registry.number::<F>()?).dump(&mut pickler)?;
-    args.dump(&mut pickler)?;
-    seal(&mut call_item);
-    Ok(call_item)
-}
-
-impl fmt::Debug for ProcessPoolExecutor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProcessPoolExecutor")
-            .field("max_workers", &self.max_workers())
-            .field("pids", &self.pids())
-            .finish_non_exhaustive()
+    fn pool(&self) -> &Arc<Pool> {
+        &(self.0).0
     }
 }

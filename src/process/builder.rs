@@ -3,10 +3,12 @@
 use super::super::_base::{Exception, ValueError};
 use super::super::stdlib::pickle::{Dump, Load};
 use super::super::stdlib::threading::{_register_atexit, Condition};
-use super::state::{Shutdown, State};
+use super::completion::result_of;
+use super::executor::{call_item, load_output, load_result};
+use super::state::{Executing, Shutdown};
 use super::{
-    _python_exit, call_item, global, load_output, load_result, result_of, Callable, Handle,
-    Initializer, OnCrash, Pool, ProcessPoolExecutor, Registry,
+    _python_exit, global, Callable, Handle, Initializer, OnCrash, Pool, ProcessPoolExecutor,
+    Registry,
 };
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -153,9 +155,9 @@ impl ProcessPoolExecutorBuilder {
                 initializer,
                 registry,
                 number: global.counter,
-                shutdown_lock: Condition::new(State {
+                shutdown_lock: Condition::new(Executing {
                     shutdown: Some(Shutdown::Interpreter).filter(|_| global._global_shutdown),
-                    ..State::default()
+                    ..Executing::default()
                 }),
             });
             global.counter += 1;

@@ -2,12 +2,13 @@
 
 use super::super::_base::{Exception, SubmitError};
 use super::super::stdlib::threading::{Deadline, Thread};
-use super::{CallTimeout, Pool, State};
+use super::state::Executing;
+use super::{CallTimeout, Pool};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-impl State {
+impl Executing {
     /// A call with a limit begins to run in this worker.
     pub(super) fn set_deadline(&mut self, number: usize, timeout: Duration) {
         self.events += 1;
@@ -42,7 +43,10 @@ impl State {
 
 impl Pool {
     /// Starts the thread that watches the deadlines, if that was not done before.
-    pub(super) fn watch_deadlines(self: &Arc<Self>, state: &mut State) -> Result<(), SubmitError> {
+    pub(super) fn watch_deadlines(
+        self: &Arc<Self>,
+        state: &mut Executing,
+    ) -> Result<(), SubmitError> {
         if state.watchdog.is_none() {
             let thread = Thread::new();
             let pool = Arc::clone(self);

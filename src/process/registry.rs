@@ -229,138 +229,44 @@ pub trait Callable<A, M>: Send + Sync + 'static {
 /// What stands for `M` in a [`Callable`] of so many parameters.
 pub struct Parameters<const N: usize>;
 
-impl<Z, R> Callable<(), Parameters<0>> for Z
+impl<F, A, R> Callable<A, Parameters<1>> for F
 where
-    Z: Fn() -> R + Send + Sync + 'static,
+    F: Fn(A) -> R + Send + Sync + 'static,
 {
     type Output = R;
-    fn call(&self, (): ()) -> R {
-        self()
+
+    fn call(&self, argument: A) -> R {
+        self(argument)
     }
 }
 
-impl<Z, R, A> Callable<A, Parameters<1>> for Z
-where
-    Z: Fn(A) -> R + Send + Sync + 'static,
-{
-    type Output = R;
-    fn call(&self, a: A) -> R {
-        self(a)
-    }
+macro_rules! functions {
+    ($($count:literal: $($parameter:ident)*;)*) => {$(
+        #[allow(non_snake_case)]
+        impl<F, R, $($parameter),*> Callable<($($parameter,)*), Parameters<$count>> for F
+        where
+            F: Fn($($parameter),*) -> R + Send + Sync + 'static,
+        {
+            type Output = R;
+
+            fn call(&self, ($($parameter,)*): ($($parameter,)*)) -> R {
+                self($($parameter),*)
+            }
+        }
+    )*};
 }
 
-impl<Z, R, A, B> Callable<(A, B), Parameters<2>> for Z
-where
-    Z: Fn(A, B) -> R + Send + Sync + 'static,
-{
-    type Output = R;
-    fn call(&self, (a, b): (A, B)) -> R {
-        self(a, b)
-    }
-}
-
-impl<Z, R, A, B, C> Callable<(A, B, C), Parameters<3>> for Z
-where
-    Z: Fn(A, B, C) -> R + Send + Sync + 'static,
-{
-    type Output = R;
-    fn call(&self, (a, b, c): (A, B, C)) -> R {
-        self(a, b, c)
-    }
-}
-
-impl<Z, R, A, B, C, D> Callable<(A, B, C, D), Parameters<4>> for Z
-where
-    Z: Fn(A, B, C, D) -> R + Send + Sync + 'static,
-{
-    type Output = R;
-    fn call(&self, (a, b, c, d): (A, B, C, D)) -> R {
-        self(a, b, c, d)
-    }
-}
-
-impl<Z, R, A, B, C, D, E> Callable<(A, B, C, D, E), Parameters<5>> for Z
-where
-    Z: Fn(A, B, C, D, E) -> R + Send + Sync + 'static,
-{
-    type Output = R;
-    fn call(&self, (a, b, c, d, e): (A, B, C, D, E)) -> R {
-        self(a, b, c, d, e)
-    }
-}
-
-impl<Z, R, A, B, C, D, E, F> Callable<(A, B, C, D, E, F), Parameters<6>> for Z
-where
-    Z: Fn(A, B, C, D, E, F) -> R + Send + Sync + 'static,
-{
-    type Output = R;
-    fn call(&self, (a, b, c, d, e, f): (A, B, C, D, E, F)) -> R {
-        self(a, b, c, d, e, f)
-    }
-}
-
-impl<Z, R, A, B, C, D, E, F, G> Callable<(A, B, C, D, E, F, G), Parameters<7>> for Z
-where
-    Z: Fn(A, B, C, D, E, F, G) -> R + Send + Sync + 'static,
-{
-    type Output = R;
-    fn call(&self, (a, b, c, d, e, f, g): (A, B, C, D, E, F, G)) -> R {
-        self(a, b, c, d, e, f, g)
-    }
-}
-
-impl<Z, R, A, B, C, D, E, F, G, H> Callable<(A, B, C, D, E, F, G, H), Parameters<8>> for Z
-where
-    Z: Fn(A, B, C, D, E, F, G, H) -> R + Send + Sync + 'static,
-{
-    type Output = R;
-    fn call(&self, (a, b, c, d, e, f, g, h): (A, B, C, D, E, F, G, H)) -> R {
-        self(a, b, c, d, e, f, g, h)
-    }
-}
-
-impl<Z, R, A, B, C, D, E, F, G, H, I> Callable<(A, B, C, D, E, F, G, H, I), Parameters<9>> for Z
-where
-    Z: Fn(A, B, C, D, E, F, G, H, I) -> R + Send + Sync + 'static,
-{
-    type Output = R;
-    fn call(&self, (a, b, c, d, e, f, g, h, i): (A, B, C, D, E, F, G, H, I)) -> R {
-        self(a, b, c, d, e, f, g, h, i)
-    }
-}
-
-impl<Z, R, A, B, C, D, E, F, G, H, I, J> Callable<(A, B, C, D, E, F, G, H, I, J), Parameters<10>>
-    for Z
-where
-    Z: Fn(A, B, C, D, E, F, G, H, I, J) -> R + Send + Sync + 'static,
-{
-    type Output = R;
-    fn call(&self, (a, b, c, d, e, f, g, h, i, j): (A, B, C, D, E, F, G, H, I, J)) -> R {
-        self(a, b, c, d, e, f, g, h, i, j)
-    }
-}
-
-impl<Z, R, A, B, C, D, E, F, G, H, I, J, K>
-    Callable<(A, B, C, D, E, F, G, H, I, J, K), Parameters<11>> for Z
-where
-    Z: Fn(A, B, C, D, E, F, G, H, I, J, K) -> R + Send + Sync + 'static,
-{
-    type Output = R;
-    fn call(&self, (a, b, c, d, e, f, g, h, i, j, k): (A, B, C, D, E, F, G, H, I, J, K)) -> R {
-        self(a, b, c, d, e, f, g, h, i, j, k)
-    }
-}
-
-impl<Z, R, A, B, C, D, E, F, G, H, I, J, K, L>
-    Callable<(A, B, C, D, E, F, G, H, I, J, K, L), Parameters<12>> for Z
-where
-    Z: Fn(A, B, C, D, E, F, G, H, I, J, K, L) -> R + Send + Sync + 'static,
-{
-    type Output = R;
-    fn call(
-        &self,
-        (a, b, c, d, e, f, g, h, i, j, k, l): (A, B, C, D, E, F, G, H, I, J, K, L),
-    ) -> R {
-        self(a, b, c, d, e, f, g, h, i, j, k, l)
-    }
+functions! {
+    0: ;
+    2: A B;
+    3: A B C;
+    4: A B C D;
+    5: A B C D E;
+    6: A B C D E G;
+    7: A B C D E G H;
+    8: A B C D E G H I;
+    9: A B C D E G H I J;
+    10: A B C D E G H I J K;
+    11: A B C D E G H I J K L;
+    12: A B C D E G H I J K L M;
 }

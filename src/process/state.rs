@@ -13,7 +13,7 @@ use std::time::Instant;
 
 /// What CPython changes only with `_shutdown_lock` held.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct Executing {
     /// The calls that no worker has in its hand, all of them pending or cancelled. While there are any,
     /// no worker is idle.
     pub(super) work_items: VecDeque<Item>,
@@ -118,7 +118,7 @@ impl Worker {
     }
 }
 
-impl State {
+impl Executing {
     pub(super) fn is_open(&self) -> Result<(), SubmitError> {
         match (&self.broken, self.shutdown) {
             (Some(broken), _) => Err(broken.clone().into()),
