@@ -313,8 +313,9 @@ fn row_04_a_worker_survives_a_queued_future_that_others_complete() {
                 error.exception(None).unwrap().unwrap().to_string(),
                 "outside"
             );
-            assert!(running.running(), "whoever says so completes it");
-            assert_eq!(ran.get(), 0);
+            // Nobody but a worker has this call, so a worker runs it all the same.
+            assert_eq!(running.result(None).unwrap(), 1);
+            assert_eq!(ran.get(), 1);
             assert!(logged("in unexpected state: FINISHED") >= 2);
             assert!(logged("in unexpected state: RUNNING") >= 1);
             pool.shutdown();

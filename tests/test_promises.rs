@@ -584,39 +584,49 @@ fn the_guard_waits_though_a_pool_that_goes_panics() {
     in_a_child(role, ":", |steps| {
         let guard = at_exit();
         let done = Count::new();
-        let calls = 400;
-        let mut pools = Vec::new();
-        for _ in 0..calls {
+        let (pools, calls) = (60, 8);
+        std::panic::set_hook(Box::new(|_| ()));
+        let mut queues: Vec<Vec<_>> = (0..3).map(|_| Vec::new()).collect();
+        for number in 0..pools {
             let bomb = OnDrop::new(|| panic!("a drop that panics"));
             let pool = ThreadPoolExecutor::builder()
-                .max_workers(1)
+                .max_workers(calls)
                 .initializer(move || {
                     let _ = &bomb;
                 })
                 .build()
                 .unwrap();
-            let done = done.clone();
-            let call = move || {
-                thread::sleep(Duration::from_millis(20));
-                done.add(1);
-            };
-            pool.submit(call).unwrap();
-            pools.push(pool);
+            for _ in 0..calls {
+                let done = done.clone();
+                let call = move || {
+                    thread::sleep(Duration::from_millis(30));
+                    done.add(1);
+                };
+                pool.submit(call).unwrap();
+            }
+            queues[number % 3].push(pool);
         }
         steps.at("the pools and the guard go");
-        let barrier = Arc::new(Barrier::new(2));
-        let its_barrier = Arc::clone(&barrier);
-        let dropper = thread::spawn(move || {
-            its_barrier.wait();
-            for pool in pools {
-                let drop_it = std::panic::AssertUnwindSafe(|| drop(pool));
-                let _ = std::panic::catch_unwind(drop_it);
-            }
-        });
+        let barrier = Arc::new(Barrier::new(4));
+        let droppers: Vec<_> = queues
+            .into_iter()
+            .map(|pools| {
+                let barrier = Arc::clone(&barrier);
+                thread::spawn(move || {
+                    barrier.wait();
+                    for pool in pools {
+                        let drop_it = std::panic::AssertUnwindSafe(|| drop(pool));
+                        let _ = std::panic::catch_unwind(drop_it);
+                    }
+                })
+            })
+            .collect();
         barrier.wait();
         drop(guard);
-        assert_eq!(done.get(), calls);
-        dropper.join().unwrap();
+        assert_eq!(done.get(), pools * calls);
+        for dropper in droppers {
+            dropper.join().unwrap();
+        }
     });
 }
 

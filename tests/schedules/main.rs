@@ -387,6 +387,94 @@ fn captures_are_dropped_before_the_result_is_seen() {
     });
 }
 
+#[test]
+fn callbacks_of_cancelled_calls_wait_for_each_other() {
+    explore(|| {
+        let pool = pool(1);
+        let (_, gate) = blocker(&pool);
+        let first = pool.submit(|| ()).unwrap();
+        let second = pool.submit(|| ()).unwrap();
+        for (future, other) in [(&first, second.clone()), (&second, first.clone())] {
+            future.add_done_callback(move |_| assert!(other.result(None).is_err()));
+        }
+        let other = pool.clone();
+        let canceller = thread::spawn(move || {
+            other.shutdown_with(ShutdownOptions::new().wait(false).cancel_futures(true));
+        });
+        canceller.join().unwrap();
+        assert!(first.cancelled() && second.cancelled());
+        drop(gate);
+        pool.shutdown();
+    });
+}
+
+#[test]
+fn a_shutdown_returns_with_everything_done() {
+    explore(|| {
+        let pool = pool(1);
+        let futures: Vec<_> = (0..3).map(|_| pool.submit(|| ()).unwrap()).collect();
+        let other = pool.clone();
+        let canceller = thread::spawn(move || {
+            other.shutdown_with(ShutdownOptions::new().wait(false).cancel_futures(true));
+        });
+        pool.shutdown();
+        assert!(futures.iter().all(Future::done));
+        canceller.join().unwrap();
+    });
+}
+
+#[test]
+fn cancelling_races_the_worker_for_the_call() {
+    explore(|| {
+        let pool = pool(1);
+        let capture = Arc::new(());
+        let captured = capture.clone();
+        let future = pool.submit(move || drop(captured)).unwrap();
+        let cancelled = future.cancel();
+        assert_eq!(future.result(None).is_err(), cancelled);
+        pool.shutdown();
+        assert_eq!(Arc::strong_count(&capture), 1);
+    });
+}
+
+#[test]
+fn a_call_is_marked_as_running_while_it_is_queued() {
+    explore(|| {
+        quietly();
+        let pool = pool(1);
+        let future = pool.submit(|| 7).unwrap();
+        let other = pool.clone();
+        let canceller = thread::spawn(move || {
+            other.shutdown_with(ShutdownOptions::new().wait(false).cancel_futures(true));
+        });
+        let marked = future.set_running_or_notify_cancel();
+        let ran = future.result(None).is_ok();
+        assert!(ran || !matches!(marked, Ok(true)));
+        canceller.join().unwrap();
+        pool.shutdown();
+    });
+}
+
+#[test]
+fn results_are_asked_for_with_and_without_waiting() {
+    explore(|| {
+        let future = Future::new();
+        future.set_result(7).unwrap();
+        let threads: Vec<_> = (0..3)
+            .map(|number| {
+                let future = future.clone();
+                thread::spawn(move || match number {
+                    0 => future.result(std::time::Duration::ZERO).unwrap(),
+                    _ => future.result(None).unwrap(),
+                })
+            })
+            .collect();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), 7);
+        }
+    });
+}
+
 // ---- Ends of a pool
 
 #[test]
