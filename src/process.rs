@@ -682,51 +682,6 @@ impl Pool {
             }
         }
     }
-
-    /// CPython: `ProcessPoolExecutor.shutdown` in `process.py`.
-    fn shutdown(
-        &self,
-        options: ShutdownOptions,
-        by: Shutdown,
-        deadline: Deadline,
-    ) -> Result<(), TimeoutError> {
-        let mut state = self.lock();
-        state.shutdown = state.shutdown.or(Some(by));
-        let mut cancelled = VecDeque::new();
-        if options.cancel_futures {
-            mem::swap(&mut cancelled, &mut state.work_items);
-        }
-        for number in mem::take(&mut state.idle) {
-            state.worker(number).retire();
-        }
-        state.events += 1;
-        let wait = options.wait && !state.is_managed_here();
-        state.notify_all();
-        for work_item in cancelled {
-            abandon(work_item, |future| future.cancel());
-        }
-        if !wait {
-            return Ok(());
-        }
-        let state = self.shutdown_lock.wait_for(Executing::is_over, deadline);
-        if !state.is_over() {
-            let unfinished = state.processes.len();
-            return Err(TimeoutError::new(unfinished, self.max_workers));
-        }
-        let ended = state.ended.clone();
-        drop(state);
-        for thread in ended {
-            thread.join();
-        }
-        Ok(())
-    }
-
-    /// CPython: `ProcessPoolExecutor._force_shutdown` in 3.14's `process.py`.
-    fn _force_shutdown(&self, operation: impl Fn(&mut Worker)) {
-        let options = ShutdownOptions::new().wait(false).cancel_futures(true);
-        let _ = self.shutdown(options, Shutdown::Executor, Deadline::Now);
-        self.lock().processes.values_mut().for_each(operation);
-    }
 }
 
 impl ProcessPoolExecutor {
@@ -845,5 +800,52 @@ impl ProcessPoolExecutor {
 
     fn pool(&self) -> &Arc<Pool> {
         &(self.0).0
+    }
+}
+
+impl Pool {
+    /// CPython: `ProcessPoolExecutor.shutdown` in `process.py`.
+    fn shutdown(
+        &self,
+        options: ShutdownOptions,
+        by: Shutdown,
+        deadline: Deadline,
+    ) -> Result<(), TimeoutError> {
+        let mut state = self.lock();
+        state.shutdown = state.shutdown.or(Some(by));
+        let mut cancelled = VecDeque::new();
+        if options.cancel_futures {
+            mem::swap(&mut cancelled, &mut state.work_items);
+        }
+        for number in mem::take(&mut state.idle) {
+            state.worker(number).retire();
+        }
+        state.events += 1;
+        let wait = options.wait && !state.is_managed_here();
+        state.notify_all();
+        for work_item in cancelled {
+            abandon(work_item, |future| future.cancel());
+        }
+        if !wait {
+            return Ok(());
+        }
+        let state = self.shutdown_lock.wait_for(Executing::is_over, deadline);
+        if !state.is_over() {
+            let unfinished = state.processes.len();
+            return Err(TimeoutError::new(unfinished, self.max_workers));
+        }
+        let ended = state.ended.clone();
+        drop(state);
+        for thread in ended {
+            thread.join();
+        }
+        Ok(())
+    }
+
+    /// CPython: `ProcessPoolExecutor._force_shutdown` in 3.14's `process.py`.
+    fn _force_shutdown(&self, operation: impl Fn(&mut Worker)) {
+        let options = ShutdownOptions::new().wait(false).cancel_futures(true);
+        let _ = self.shutdown(options, Shutdown::Executor, Deadline::Now);
+        self.lock().processes.values_mut().for_each(operation);
     }
 }
