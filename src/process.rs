@@ -50,7 +50,7 @@ use std::thread;
 
 pub use self::builder::ProcessPoolExecutorBuilder;
 pub use self::errors::{CallKilled, CallTimeout, WorkerDied};
-pub use self::map::Chunks;
+pub use self::map::{Chunks, MapWith};
 pub use self::options::{CallOptions, OnCrash};
 pub use self::registry::{freeze_support, Callable, Parameters, Registry};
 

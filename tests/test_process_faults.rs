@@ -9,14 +9,17 @@ use concurrent_futures::process::{
     freeze_support, BrokenProcessPool, CallKilled, CallOptions, CallTimeout, OnCrash,
     ProcessPoolExecutor, WorkerDied,
 };
+use concurrent_futures::{wait, ALL_COMPLETED};
 use concurrent_futures::{Error, Exception, Future, MapOptions, ShutdownOptions, SubmitError};
 use processes::*;
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,6 +46,7 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
+        // Short, as a socket's path has to be.
         let path = env::temp_dir().join(format!("test-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
@@ -604,6 +608,199 @@ fn initializers_that_fail() {
     });
 }
 
+// ---- A stranger between the pool and its worker
+
+/// A worker that is none: it has the real one started, and stands between it and the pool. What it does to
+/// the bytes is said by its last argument but one: `cut-100` ends after the worker's first 100 bytes,
+/// `flip-100` turns over some bits of the byte behind them, `insert-100` puts some bytes there,
+/// `leave-100` leaves some out.
+#[test]
+fn stranger_entry() {
+    let arguments: Vec<_> = env::args().collect();
+    if arguments.last().map(|last| &**last) != Some("--multiprocessing-fork") {
+        return;
+    }
+    let fault = &arguments[arguments.len() - 2];
+    let (fault, at) = fault.split_once('-').unwrap();
+    let at: usize = at.parse().unwrap();
+    // The pool's side: a secret, a folder, and that somebody listens there.
+    let mut lines = String::new();
+    std::io::stdin().read_to_string(&mut lines).unwrap();
+    let lines: Vec<&str> = lines.lines().collect();
+    let connect = |role: u8| {
+        let mut stream = UnixStream::connect(format!("{}/socket", lines[1])).unwrap();
+        stream.write_all(lines[0].as_bytes()).unwrap();
+        stream.write_all(&[role]).unwrap();
+        stream
+    };
+    let pool = [connect(0), connect(1)];
+    // The worker's side.
+    let folder = Folder::new("stranger");
+    let listener = UnixListener::bind(folder.path("socket")).unwrap();
+    let mut worker = Command::new(env::current_exe().unwrap())
+        .args(entry("processes::worker_entry"))
+        .arg("--multiprocessing-fork")
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let introduction = format!("{}\n{}\n\n", lines[0], folder.path(""));
+    worker
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(introduction.as_bytes())
+        .unwrap();
+    let accept = || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut vec![0; lines[0].len() + 1]).unwrap();
+        stream
+    };
+    let real = [accept(), accept()];
+    drop(folder);
+    for n in 0..2 {
+        let mut from = pool[n].try_clone().unwrap();
+        let mut to = real[n].try_clone().unwrap();
+        thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(std::net::Shutdown::Write);
+        });
+    }
+    let mut down = Vec::new();
+    let mut buffer = [0; 4096];
+    let mut random = Random::new(at as u64);
+    let (mut from, mut to) = (&real[0], &pool[0]);
+    let mut seen = 0;
+    loop {
+        let n = from.read(&mut buffer).unwrap_or(0);
+        if n == 0 {
+            break;
+        }
+        down.clear();
+        for &byte in &buffer[..n] {
+            let here = seen == at;
+            seen += 1;
+            match fault {
+                "cut" if here => {
+                    let _ = to.write_all(&down);
+                    let _ = worker.kill();
+                    std::process::abort();
+                }
+                "flip" if here => down.push(byte ^ (1 << random.below(8))),
+                "leave" if here => {}
+                "insert" if here => {
+                    down.extend((0..1 + random.below(40)).map(|_| random.below(256) as u8));
+                    down.push(byte);
+                }
+                _ => down.push(byte),
+            }
+        }
+        if to.write_all(&down).is_err() {
+            break;
+        }
+    }
+    let _ = worker.kill();
+    let _ = worker.wait();
+    std::process::exit(0);
+}
+
+/// A pool with such a worker; whatever it does, every future ends, with an error that is known or a
+/// result.
+fn through_a_stranger(fault: &str, on_crash: OnCrash) {
+    let mut arguments = entry("stranger_entry");
+    arguments.push(fault.to_owned());
+    let pool = builder(1)
+        .worker_args(arguments)
+        .on_crash(on_crash)
+        .build()
+        .unwrap();
+    let squares: Vec<_> = (0..3).filter_map(|n| pool.submit(square, n).ok()).collect();
+    let large = pool.submit(bytes, 20_000);
+    let texts: Vec<_> = pool.try_submit(parse, "x".to_owned()).into_iter().collect();
+    // A reply that is said to be longer than it is, is not over yet.
+    let _ = wait(squares.clone(), Duration::from_millis(300), ALL_COMPLETED);
+    let _ = large
+        .as_ref()
+        .map(|large| large.exception(Duration::from_millis(100)));
+    pool.kill_workers();
+    pool.shutdown();
+    let mut exceptions = Vec::new();
+    for square in squares {
+        exceptions.extend(square.exception(Duration::ZERO).unwrap_or_else(|error| {
+            assert!(matches!(error, Error::Cancelled), "{error}");
+            None
+        }));
+    }
+    for text in texts {
+        exceptions.extend(text.exception(Duration::ZERO).unwrap_or(None));
+    }
+    if let Ok(large) = large {
+        assert!(large.done());
+        if let Ok(large) = large.result(None) {
+            assert!(large.len() <= 21_000);
+        }
+    }
+    if fault.starts_with("cut") {
+        let known = |it: &Exception| is::<WorkerDied>(it) || is::<BrokenProcessPool>(it);
+        let parse_error = |it: &Exception| is::<std::num::ParseIntError>(it);
+        assert!(
+            exceptions.iter().all(|it| known(it) || parse_error(it)),
+            "{exceptions:?}"
+        );
+    }
+}
+
+/// So that the tests below show what they say.
+#[test]
+fn a_stranger_that_changes_nothing() {
+    watchdog("a stranger", |_| {
+        let mut arguments = entry("stranger_entry");
+        arguments.push("flip-1000000".to_owned());
+        let pool = builder(1).worker_args(arguments).build().unwrap();
+        assert_eq!(pool.submit(square, 5).unwrap().result(None).unwrap(), 25);
+        assert_eq!(
+            pool.submit(bytes, 20_000).unwrap().result(None).unwrap(),
+            vec![7; 20_000]
+        );
+    });
+}
+
+/// Killed after each byte of its greeting and of its first replies, and after some of a long one.
+#[test]
+fn killed_after_so_many_bytes() {
+    watchdog("killed after k bytes", |steps| {
+        let all = (0..90).chain([5_000, 8_200, 8_300, 15_000, 20_080]);
+        let every = size(7, 1);
+        for (n, k) in all.enumerate().filter(|(n, _)| n % every == 0) {
+            let fault = format!("cut-{k}");
+            steps.at(&fault);
+            through_a_stranger(
+                &fault,
+                [OnCrash::FailCall, OnCrash::BreakPool][n / every % 2],
+            );
+        }
+    });
+}
+
+#[test]
+fn hostile_bytes_from_a_worker() {
+    watchdog("hostile bytes", |steps| {
+        let mut random = Random::new(9);
+        for n in rounds(24, 200) {
+            let kind = ["flip", "insert", "leave"][n % 3];
+            let at = if random.once_in(4) {
+                random.below(20_300)
+            } else {
+                random.below(90)
+            };
+            let fault = format!("{kind}-{at}");
+            steps.at(&fault);
+            through_a_stranger(&fault, [OnCrash::FailCall, OnCrash::BreakPool][n % 2]);
+        }
+        // In kB: whatever lengths were said, memory was taken for what came.
+        assert!(support::process_status("VmHWM") < 1_000_000);
+    });
+}
+
 // ---- What cannot travel
 
 #[test]
@@ -959,7 +1156,7 @@ fn a_pool_that_is_dropped() {
         drop([holder.entered(), holder.entered()]);
         futures
             .iter()
-            .for_each(|future| drop(future.result(None).unwrap()));
+            .for_each(|future| assert!(future.result(None).is_ok()));
         until(steps, "the workers have ended", || {
             pids.iter().all(|&pid| !is_alive(pid))
         });

@@ -5,7 +5,8 @@ use super::super::stdlib::multiprocessing::connection::{message, seal};
 use super::super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::completion::Typed;
 use super::{
-    _WorkItem, CallKilled, CallOptions, Callable, Chunks, Item, ProcessPoolExecutor, Registry, CALL,
+    _WorkItem, CallKilled, CallOptions, Callable, Chunks, Item, MapWith, ProcessPoolExecutor,
+    Registry, CALL,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -93,7 +94,7 @@ impl ProcessPoolExecutor {
         f: F,
         iterable: I,
         options: MapOptions,
-    ) -> Result<Map<F::Output, Chunks<'_, I::IntoIter, F::Output>>, SubmitError>
+    ) -> Result<MapWith<'_, I, F::Output>, SubmitError>
     where
         F: Callable<I::Item, M>,
         I: IntoIterator,
@@ -135,7 +136,7 @@ impl ProcessPoolExecutor {
         f: F,
         iterable: I,
         options: MapOptions,
-    ) -> Result<Map<T, Chunks<'_, I::IntoIter, T>>, SubmitError>
+    ) -> Result<MapWith<'_, I, T>, SubmitError>
     where
         F: Callable<I::Item, M, Output = Result<T, E>>,
         I: IntoIterator,
@@ -153,7 +154,7 @@ impl ProcessPoolExecutor {
         options: MapOptions,
         stop_at_err: bool,
         load: fn(&mut Unpickler<'_>) -> Result<T, Exception>,
-    ) -> Result<Map<T, Chunks<'_, I::IntoIter, T>>, SubmitError>
+    ) -> Result<MapWith<'_, I, T>, SubmitError>
     where
         I::Item: Dump,
     {

@@ -1,6 +1,6 @@
 //! Chunks of a `map`: in CPython `itertools.batched`, and `_chain_from_iterable_of_lists`.
 
-use super::super::_base::{Exception, Future, Private, Submit, SubmitError};
+use super::super::_base::{Exception, Future, Map, Private, Submit, SubmitError};
 use super::super::stdlib::multiprocessing::connection::{message, seal};
 use super::super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::{CallOptions, ProcessPoolExecutor, CHUNK, RETURNED};
@@ -17,6 +17,9 @@ pub struct Chunks<'a, I, T> {
     pub(super) stop_at_err: bool,
     pub(super) load: fn(&mut Unpickler<'_>) -> Result<T, Exception>,
 }
+
+/// The iterator over the results of [`ProcessPoolExecutor::map_with`].
+pub type MapWith<'a, I, T> = Map<T, Chunks<'a, <I as IntoIterator>::IntoIter, T>>;
 
 impl<I: Iterator, T> Chunks<'_, I, T>
 where

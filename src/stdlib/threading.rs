@@ -331,9 +331,11 @@ impl Thread {
     }
 }
 
-/// What is to be called at the end of the program, and whether that has come.
-static _THREADING_ATEXITS: process_wide::sync::Mutex<(Vec<fn()>, bool)> =
+static _THREADING_ATEXITS: process_wide::sync::Mutex<Atexits> =
     process_wide::sync::Mutex::new((Vec::new(), false));
+
+/// What is to be called at the end of the program, and whether that has come.
+type Atexits = (Vec<fn()>, bool);
 
 /// Has `func` called by [`_shutdown`]; at once, if that was called before, where Python raises an error.
 pub(in super::super) fn _register_atexit(func: fn()) {

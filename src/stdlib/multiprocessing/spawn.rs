@@ -92,7 +92,7 @@ pub(in super::super::super) fn exit(status: i32) -> ! {
 
 thread_local! {
     /// Where this thread panicked last.
-    static PANICKED_AT: RefCell<Option<String>> = RefCell::new(None);
+    static PANICKED_AT: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// From here on, notes where threads panic, and then does what was done before.
