@@ -36,7 +36,7 @@ use super::stdlib::multiprocessing::connection::{
 use super::stdlib::multiprocessing::process::Process;
 use super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::stdlib::process_wide;
-use super::stdlib::threading::{Acquired, Condition, Deadline, Thread};
+use super::stdlib::threading::{lock, Acquired, Condition, Deadline, Thread};
 use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::ffi::OsString;
@@ -45,7 +45,7 @@ use std::io;
 use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::process::ExitStatus;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
 pub use self::builder::ProcessPoolExecutorBuilder;
@@ -115,12 +115,18 @@ const KEPT: usize = 2 << 20;
 /// After so many processes in a row that died before they were ready, a pool is broken.
 const FAILED_STARTS: usize = 3;
 
+/// How often a call comes back from a worker that died before it could begin, at most. It may be what the
+/// workers die of, in loading its arguments.
+const RETURNS: usize = 3;
+
 /// A submitted call: its future, and the message that asks a worker for it.
 ///
 /// CPython: `_WorkItem` and `_CallItem` in `process.py`.
 struct _WorkItem<F: ?Sized = dyn Completion> {
     call_item: Vec<u8>,
     options: CallOptions,
+    /// How often it came back.
+    returns: Mutex<usize>,
     future: F,
 }
 
@@ -131,6 +137,17 @@ impl _WorkItem {
     /// not block, whatever the worker is at.
     fn is_small(&self) -> bool {
         self.call_item.len() <= 4096
+    }
+
+    /// Makes the call pending again, unless that was done too often.
+    fn comes_back(&self) -> bool {
+        let mut returns = lock(&self.returns);
+        *returns += 1;
+        let again = *returns <= RETURNS;
+        if again {
+            self.future.set_pending();
+        }
+        again
     }
 }
 
@@ -424,8 +441,9 @@ impl _ExecutorManagerThread {
                 let exception = state.terminate_broken(broken(None), &mut failed);
                 failed.push((in_hand.work_item, exception));
             }
-            (End::Ended { unread }, Some(in_hand)) if unread || !in_hand.sent => {
-                in_hand.work_item.future.set_pending();
+            (End::Ended { unread }, Some(in_hand))
+                if (unread || !in_hand.sent) && in_hand.work_item.comes_back() =>
+            {
                 state.work_items.push_front(in_hand.work_item);
             }
             (_, Some(in_hand)) => {

@@ -131,6 +131,21 @@ fn a_worker_that_dies_while_it_is_written_to() {
     });
 }
 
+/// It is the call itself that kills, while most of it is still on its way.
+#[test]
+fn a_large_call_that_workers_die_of() {
+    watchdog("a large call that kills", |steps| {
+        let pool = tough_pool(2);
+        let arguments = (Bad::AbortInLoad, vec![1; 8_000_000]);
+        let kills = pool.submit(takes_bad_and_more, arguments).unwrap();
+        let other = pool.submit(square, 3).unwrap();
+        steps.at("its end");
+        assert!(is::<WorkerDied>(&exception(&kills)));
+        assert_eq!(other.result(None).unwrap(), 9);
+        pool.shutdown();
+    });
+}
+
 /// A broken pool must not forget calls that other workers have in their hands.
 #[test]
 fn every_future_of_a_broken_pool_ends_with_the_process_that_died() {

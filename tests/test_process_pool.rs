@@ -507,6 +507,17 @@ fn at_exit_waits_for_processes() {
 }
 
 #[test]
+fn a_pool_in_a_worker() {
+    watchdog("a pool in a worker", |_| {
+        let pool = pool(2);
+        let nested: Vec<_> = (0..4).map(|n| pool.submit(nested, n).unwrap()).collect();
+        for (n, future) in (0..).zip(nested) {
+            assert_eq!(future.result(None).unwrap(), n * n);
+        }
+    });
+}
+
+#[test]
 fn a_time_limit_that_is_kept() {
     watchdog("a time limit", |steps| {
         let pool = builder(1).on_crash(OnCrash::BreakPool).build().unwrap();

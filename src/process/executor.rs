@@ -9,7 +9,7 @@ use super::{
     Registry, CALL,
 };
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 impl ProcessPoolExecutor {
     /// Like [`submit`](ProcessPoolExecutor::submit), with a limit to the time that the call may take.
@@ -72,6 +72,7 @@ impl ProcessPoolExecutor {
         let work_item: Item = Arc::new(_WorkItem {
             call_item,
             options,
+            returns: Mutex::new(0),
             future: Typed {
                 future: future.clone(),
                 load,

@@ -96,10 +96,11 @@ impl Registry {
     }
 
     /// Makes this the registry of the process, unless there is one.
-    pub(super) fn publish(self) {
+    fn publish(self) -> Option<Arc<Registry>> {
         let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
-        if registry.is_none() {
-            *registry = Some(Arc::new(self));
+        match *registry {
+            Some(_) => None,
+            None => registry.insert(Arc::new(self)).clone().into(),
         }
     }
 
@@ -166,12 +167,13 @@ impl Registry {
 pub fn freeze_support(register: impl FnOnce(&mut Registry)) {
     let mut registry = Registry::default();
     register(&mut registry);
-    if spawn::is_forking() {
+    // In a worker, too: a call may use a pool of its own.
+    let published = registry.publish();
+    if let Some(registry) = published.filter(|_| spawn::is_forking()) {
         spawn::note_panics();
         let served = spawn::spawn_main().and_then(|parent| _process_worker(&parent, &registry));
         spawn::exit(i32::from(served.is_err()));
     }
-    registry.publish();
 }
 
 /// What the compiler checks of every registered function.

@@ -54,6 +54,8 @@ fn register(registry: &mut Registry) {
         .register(counted)
         .register(stated)
         .register(counting_fails)
+        .register(takes_bad_and_more)
+        .register(nested)
         .register(hold_and_abort)
         .register(crash_with_data);
 }
@@ -311,6 +313,13 @@ pub fn bad_result(number: u8) -> Bad {
 }
 
 pub fn takes_bad(_: Bad) {}
+
+pub fn takes_bad_and_more(_: Bad, _: Vec<u8>) {}
+
+/// Uses a pool of its own.
+pub fn nested(n: u64) -> u64 {
+    pool(1).submit(square, n).unwrap().result(None).unwrap()
+}
 
 /// Never registered.
 pub fn unregistered() {}
