@@ -24,15 +24,16 @@ mod lent;
 mod map;
 mod nesting;
 mod options;
+mod shared;
 mod waker;
+mod work;
 
 use self::callback::Callback;
-use self::executor::Exit;
+use self::executor::{Exit, TryExit};
 use self::futures::{Erased, Futures};
 use self::lent::{Borrowers, LentValue};
 use self::map::Chunk;
 use self::nesting::Nesting;
-use self::waker::Awaited;
 use super::stdlib::exceptions::without_paths;
 use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::logging::Logger;
@@ -51,9 +52,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::vec::IntoIter;
 
+pub use self::callback::log_unretrieved;
 pub use self::futures::{Private, Untyped, Waitable};
 pub use self::map::{MapWith, Submit, Unsubmitted};
 pub use self::options::{MapOptions, ShutdownOptions};
+pub use self::waker::Awaited;
+pub(super) use self::work::{Blocked, Help, PoolNumber, Work, NO_NUMBER};
 pub use super::stdlib::exceptions::{Exception, TimeoutError, ValueError};
 
 /// When [`wait`] returns.
@@ -417,6 +421,8 @@ pub struct AsCompleted<T, F: Waitable<T> = Future<T>> {
     waiter: Arc<_AsCompletedWaiter>,
     /// Where the waiter was installed. A future drops it from its list when it tells it.
     installed: Vec<Installed>,
+    /// To how many of these this thread has offered its help, or need not.
+    helped: usize,
     deadline: Deadline,
     value: PhantomData<fn() -> T>,
 }
@@ -507,6 +513,7 @@ pub fn as_completed<T, F: Waitable<T>>(
         fs,
         waiter,
         installed,
+        helped: 0,
         deadline,
         value: PhantomData,
     }
@@ -524,11 +531,15 @@ impl<T, F: Waitable<T>> Iterator for AsCompleted<T, F> {
                 return None;
             }
             if self.deadline.has_passed() {
-                let error = TimeoutError::new(self.pending, self.fs.len());
+                let error = TimeoutError::futures(self.pending, self.fs.len());
                 self.close();
                 return Some(Err(error));
             }
-            self.waiter.0.event.wait(self.deadline);
+            let event = &self.waiter.0.event;
+            let not_helped = self.installed[self.helped..].iter().map(|it| it.position);
+            let (helped, _help) = self.fs.help(not_helped, event, self.deadline);
+            self.helped += helped;
+            event.wait(self.deadline);
             self.finished = self.waiter.take_finished_futures().into_iter();
         }
     }
@@ -630,6 +641,8 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
         let waiter = waiter.base();
         let finished_futures = || mem::take(&mut *lock(&waiter.finished_futures));
         fs.move_to(&mut waited.done, done);
+        let positions = installed.iter().map(|installed| installed.position);
+        let (_, _help) = fs.help(positions, &waiter.event, deadline);
         waiter.event.wait(deadline);
         fs.move_to(&mut waited.done, finished_futures());
         // The futures that were collected no longer have the waiter. The others may tell it until it is
@@ -676,35 +689,25 @@ fn _result_or_cancel<T>(fut: &Future<T>, deadline: Deadline) -> Result<T, Error>
 pub struct Future<T> {
     core: Arc<Core<T>>,
     /// Set by polling: the callback that this handle has left with the future, to be woken by it.
-    awaited: Option<Awaited>,
+    pub(super) awaited: Option<Awaited>,
 }
 
 /// What the handles of a future share. A pool's future also has the work in it that will complete it,
 /// in the same allocation: memory is the greater part of what a small call costs. Where the type of
 /// that work is not known, it can only be kept or discarded.
-pub(super) struct Core<T, W: ?Sized = dyn Work> {
+pub(super) struct Core<T, W: ?Sized = dyn Work<T>> {
     condition: Condition<Shared<TypedPart<T>>>,
     pub(super) work: W,
-}
-
-/// A pool's work item as its future sees it: something to keep, or to discard.
-pub(super) trait Work: Send + Sync + UnwindSafe + RefUnwindSafe {
-    /// The future is done without it: drops what it has of the user's.
-    fn discard(&self);
-}
-
-/// The work of a future that was made without any.
-impl Work for () {
-    fn discard(&self) {}
 }
 
 /// CPython: the attributes that `Future.__init__` sets in `_base.py`. What does not depend on the type
 /// of the result comes first, so that `wait` and `as_completed` can do without that type.
 struct Shared<R: ?Sized> {
     state: State,
-    /// A future that a pool made tells its waiters itself when it is cancelled. In CPython, a worker
-    /// does that once it meets the future's work item, which may be late or never.
-    made_by_pool: bool,
+    /// The number of the pool that made it, if one did. Such a future tells its waiters itself when it is
+    /// cancelled. In CPython, a worker does that once it meets the future's work item, which may be late
+    /// or never.
+    pool: Option<PoolNumber>,
     /// Whether there is an exception in `typed`.
     failed: bool,
     /// Whom to tell, each with this future's position in that waiter's list. Empty once the state is
@@ -729,7 +732,11 @@ enum Outcome<T> {
     /// waits here. (A second lock, for the value alone, would do without this. It would cost 16 bytes for
     /// each future, and run `T::clone` under a lock.)
     Lent(Option<Box<Borrowers<T>>>),
-    Exception(Exception),
+    Exception {
+        exception: Exception,
+        /// Somebody has asked for it, or left a callback; see [`log_unretrieved`].
+        retrieved: bool,
+    },
 }
 
 impl<T> Future<T> {
@@ -738,7 +745,7 @@ impl<T> Future<T> {
     ///
     /// CPython: `Future.__init__` in `_base.py`.
     pub fn new() -> Self {
-        Core::pending((), false).into_future()
+        Core::pending((), None).into_future()
     }
 
     fn _invoke_callbacks(&self, done_callbacks: KeyedList<Box<dyn Callback<T>>>) {
@@ -773,7 +780,7 @@ impl<T> fmt::Debug for Future<T> {
         let shared = self.acquire();
         let state = shared.state;
         let exception = match &shared.typed.outcome {
-            Outcome::Exception(exception) => Some(exception.clone()),
+            Outcome::Exception { exception, .. } => Some(exception.clone()),
             _ => None,
         };
         drop(shared);
@@ -847,20 +854,40 @@ impl<T> Future<T> {
         self.acquire().state
     }
 
+    /// Waits until the future is done, and asks for its outcome.
+    fn wait_until_done(
+        &self,
+        deadline: Deadline,
+    ) -> Result<Acquired<'_, Shared<TypedPart<T>>>, Error> {
+        let mut shared = self.acquire();
+        if !shared.state.is_done() && !matches!(deadline, Deadline::Now) {
+            let pending = shared.state == State::Pending;
+            drop(shared);
+            let _help = pending.then(|| self.core.work.help(self, deadline));
+            let is_done = |shared: &Shared<TypedPart<T>>| shared.state.is_done();
+            shared = self.core.condition.wait_for(is_done, deadline);
+        }
+        match shared.state {
+            State::Pending | State::Running => Err(Error::Timeout),
+            State::Cancelled | State::CancelledAndNotified => Err(Error::Cancelled),
+            State::Finished => {
+                shared.typed.set_retrieved();
+                Ok(shared)
+            }
+        }
+    }
+
     /// Waits for the value, and borrows it.
     ///
     /// CPython: `Future.__get_result` in `_base.py`, and the waiting half of `Future.result`.
     fn __get_result(&self, deadline: Deadline) -> Result<LentValue<'_, T>, Error> {
-        let is_done = |shared: &Shared<TypedPart<T>>| shared.state.is_done();
-        let mut shared = self.core.condition.wait_for(is_done, deadline);
-        match (shared.state, &shared.typed.outcome) {
-            (State::Cancelled | State::CancelledAndNotified, _) => return Err(Error::Cancelled),
-            (State::Pending | State::Running, _) => return Err(Error::Timeout),
-            (State::Finished, Outcome::Exception(exception)) => {
+        let mut shared = self.wait_until_done(deadline)?;
+        match &shared.typed.outcome {
+            Outcome::Exception { exception, .. } => {
                 return Err(Error::Exception(exception.clone()))
             }
-            (State::Finished, Outcome::None) => return Err(Error::Taken),
-            (State::Finished, Outcome::Value(_) | Outcome::Lent(_)) => {}
+            Outcome::None => return Err(Error::Taken),
+            Outcome::Value(_) | Outcome::Lent(_) => {}
         }
         if shared.typed.is_lent() && !matches!(deadline, Deadline::Now) {
             // Most values are cloned sooner than a sleeping thread could be woken.
@@ -908,6 +935,7 @@ impl<T> Future<T> {
             shared.typed.done_callbacks.push(callback);
             return;
         }
+        shared.typed.set_retrieved();
         drop(shared);
         let mut done_callbacks = KeyedList::<Box<dyn Callback<T>>>::new();
         done_callbacks.push(callback);
@@ -966,15 +994,9 @@ impl<T> Future<T> {
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Option<Exception>, Error> {
         let deadline = Deadline::after(timeout.into());
-        let shared = self
-            .core
-            .condition
-            .wait_for(|shared| shared.state.is_done(), deadline);
-        match (shared.state, &shared.typed.outcome) {
-            (State::Cancelled | State::CancelledAndNotified, _) => Err(Error::Cancelled),
-            (State::Pending | State::Running, _) => Err(Error::Timeout),
-            (State::Finished, Outcome::Exception(exception)) => Ok(Some(exception.clone())),
-            (State::Finished, _) => Ok(None),
+        match &self.wait_until_done(deadline)?.typed.outcome {
+            Outcome::Exception { exception, .. } => Ok(Some(exception.clone())),
+            _ => Ok(None),
         }
     }
 
@@ -1006,7 +1028,7 @@ impl<T> Future<T> {
                 shared.notify_cancel();
                 Ok(false)
             }
-            State::CancelledAndNotified if shared.made_by_pool => Ok(false),
+            State::CancelledAndNotified if shared.pool.is_some() => Ok(false),
             state => {
                 drop(shared);
                 let message = format!("Future {} in unexpected state: {}", self.id(), state);
@@ -1061,11 +1083,12 @@ impl<T> Future<T> {
                 message: format!("{}: {:?}", state, self),
             });
         }
-        let done_callbacks = mem::take(&mut shared.typed.done_callbacks);
-        if outcome.is_ok() && done_callbacks.is_empty() && !mem::needs_drop::<T>() {
+        let called_back = !shared.typed.done_callbacks.is_empty();
+        if outcome.is_ok() && !called_back && !mem::needs_drop::<T>() {
             last_act();
         }
         shared.set_outcome(outcome);
+        let done_callbacks = mem::take(&mut shared.typed.done_callbacks);
         shared.notify_all();
         self._invoke_callbacks(done_callbacks);
         Ok(())
@@ -1262,6 +1285,32 @@ pub trait Executor {
         let _exit = Exit(&self);
         body(&self)
     }
+
+    /// [`with`](Executor::with) for a `body` that may fail. On `Err`, and on a panic, the calls that
+    /// have not begun are cancelled, so that a program that has failed does not go on with them.
+    ///
+    /// ```
+    /// use concurrent_futures::{Error, Executor, ThreadPoolExecutor};
+    ///
+    /// let failed = ThreadPoolExecutor::new(1)?.try_with(|pool| {
+    ///     let futures = pool.map(|n| 10 / n, [5, 0, 2])?;
+    ///     futures.collect::<Result<Vec<i32>, Error>>()
+    /// });
+    /// assert_eq!(failed.unwrap_err().to_string(), "attempt to divide by zero");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// **Differs from CPython:** its `with` statement runs everything that was submitted, also after an
+    /// exception (gh-130975).
+    fn try_with<R, E>(self, body: impl FnOnce(&Self) -> Result<R, E>) -> Result<R, E>
+    where
+        Self: Sized,
+    {
+        let mut exit = TryExit::new(&self);
+        let result = body(&self);
+        exit.set_failed(result.is_err());
+        result
+    }
 }
 
 impl<T, U: Submit<T>> Iterator for Map<T, U> {
@@ -1320,9 +1369,11 @@ pub struct Map<T, U = ()> {
 /// An executor can no longer run anything, after a severe failure.
 ///
 /// CPython: `BrokenExecutor` in `_base.py`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct BrokenExecutor {
     message: String,
+    /// What broke it.
+    cause: Option<Exception>,
 }
 
 impl BrokenExecutor {
@@ -1330,9 +1381,26 @@ impl BrokenExecutor {
     pub fn new(message: impl Into<String>) -> Self {
         BrokenExecutor {
             message: message.into(),
+            cause: None,
         }
     }
+
+    /// The same, with what has broken it as its [`source`](StdError::source).
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl Into<Option<Exception>>) -> Self {
+        self.cause = cause.into();
+        self
+    }
 }
+
+/// Two are equal if they say the same.
+impl PartialEq for BrokenExecutor {
+    fn eq(&self, other: &Self) -> bool {
+        self.message == other.message
+    }
+}
+
+impl Eq for BrokenExecutor {}
 
 impl fmt::Display for BrokenExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -1340,7 +1408,11 @@ impl fmt::Display for BrokenExecutor {
     }
 }
 
-impl StdError for BrokenExecutor {}
+impl StdError for BrokenExecutor {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_ref().map(Exception::as_dyn_error)
+    }
+}
 
 /// Why an executor did not take a call. The call was dropped without being run.
 ///
@@ -1363,6 +1435,8 @@ pub enum SubmitError {
     Pickling(Exception),
     /// An option of [`map_with`](Executor::map_with) is out of range.
     Value(ValueError),
+    /// The executor has as many calls as it takes at a time; see `BoundedExecutor`.
+    Full,
 }
 
 impl fmt::Display for SubmitError {
@@ -1377,6 +1451,7 @@ impl fmt::Display for SubmitError {
             SubmitError::Process(error) => write!(f, "can't start new process: {}", error),
             SubmitError::Pickling(exception) => exception.fmt(f),
             SubmitError::Value(error) => error.fmt(f),
+            SubmitError::Full => f.pad("the executor is full"),
         }
     }
 }
@@ -1385,8 +1460,16 @@ impl StdError for SubmitError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             SubmitError::Thread(error) | SubmitError::Process(error) => Some(error),
+            SubmitError::Broken(error) => error.source(),
             _ => None,
         }
+    }
+}
+
+/// So that `?` works on what `submit` returns where an [`Error`] is returned.
+impl From<SubmitError> for Error {
+    fn from(error: SubmitError) -> Self {
+        Error::Exception(Exception::new(error))
     }
 }
 
@@ -1403,95 +1486,5 @@ impl From<BrokenExecutor> for SubmitError {
 impl From<ValueError> for SubmitError {
     fn from(error: ValueError) -> Self {
         SubmitError::Value(error)
-    }
-}
-
-// ---- What the above is made of, and has no counterpart in `_base.py`
-
-impl<T, W: Work + 'static> Core<T, W> {
-    /// For a pool; see [`Shared::made_by_pool`].
-    pub(super) fn new(work: W) -> Arc<Self> {
-        Core::pending(work, true)
-    }
-
-    fn pending(work: W, made_by_pool: bool) -> Arc<Self> {
-        Arc::new(Core {
-            condition: Condition::new(Shared {
-                state: State::Pending,
-                made_by_pool,
-                failed: false,
-                waiters: KeyedList::new(),
-                typed: TypedPart {
-                    outcome: Outcome::None,
-                    done_callbacks: KeyedList::new(),
-                },
-            }),
-            work,
-        })
-    }
-
-    pub(super) fn into_future(self: Arc<Self>) -> Future<T> {
-        Future {
-            core: self,
-            awaited: None,
-        }
-    }
-}
-
-impl<T> Future<T> {
-    /// Python's `id(future)`.
-    pub(super) fn id(&self) -> usize {
-        Arc::as_ptr(&self.core) as *const () as usize
-    }
-
-    fn acquire(&self) -> Acquired<'_, Shared<TypedPart<T>>> {
-        self.core.condition.acquire()
-    }
-}
-
-impl<R: ?Sized> Shared<R> {
-    /// For a pending future. The caller then wakes the sleepers, and calls [`Future::follow_up`].
-    fn set_cancelled(&mut self) {
-        self.state = State::Cancelled;
-        if self.made_by_pool {
-            self.notify_cancel();
-        }
-    }
-
-    /// Tells the waiters that the future was cancelled.
-    fn notify_cancel(&mut self) {
-        self.state = State::CancelledAndNotified;
-        for (waiter, position) in mem::take(&mut self.waiters) {
-            waiter.add_cancelled(position);
-        }
-    }
-}
-
-impl<T> Shared<TypedPart<T>> {
-    /// For a future that is not done. The caller then wakes the sleepers, and calls the callbacks.
-    fn set_outcome(&mut self, outcome: Result<T, Exception>) {
-        self.state = State::Finished;
-        let waiters = mem::take(&mut self.waiters);
-        match outcome {
-            Ok(value) => {
-                self.typed.outcome = Outcome::Value(value);
-                for (waiter, position) in waiters {
-                    waiter.add_result(position);
-                }
-            }
-            Err(exception) => {
-                self.failed = true;
-                self.typed.outcome = Outcome::Exception(exception);
-                for (waiter, position) in waiters {
-                    waiter.add_exception(position);
-                }
-            }
-        }
-    }
-}
-
-impl<T> TypedPart<T> {
-    fn is_lent(&self) -> bool {
-        matches!(self.outcome, Outcome::Lent(_))
     }
 }

@@ -286,15 +286,21 @@ pub mod process;
 mod stdlib;
 pub mod thread;
 
+pub use self::stdlib::event as threading;
+
 #[doc(inline)]
 pub use self::_base::{
-    as_completed, wait, AsCompleted, BrokenExecutor, DoneAndNotDoneFutures, Error, Exception,
-    Executor, Future, InvalidStateError, Map, MapOptions, MapWith, ReturnWhen, ShutdownOptions,
-    State, Submit, SubmitError, TimeoutError, Unsubmitted, ValueError, Waitable, ALL_COMPLETED,
-    FIRST_COMPLETED, FIRST_EXCEPTION,
+    as_completed, log_unretrieved, wait, AsCompleted, BrokenExecutor, DoneAndNotDoneFutures, Error,
+    Exception, Executor, Future, InvalidStateError, Map, MapOptions, MapWith, ReturnWhen,
+    ShutdownOptions, State, Submit, SubmitError, TimeoutError, Unsubmitted, ValueError, Waitable,
+    ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION,
 };
 #[doc(inline)]
 pub use self::beyond::any_future::AnyFuture;
+#[doc(inline)]
+pub use self::beyond::bounded_executor::{BoundedExecutor, WhenFull};
+#[doc(inline)]
+pub use self::beyond::promise::{BrokenPromise, Promise};
 pub use self::process::ProcessPoolExecutor;
 #[doc(inline)]
 pub use self::stdlib::logging::{set_logger, Level, LogRecord};

@@ -83,6 +83,11 @@ fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
 ///
 /// CPython: `_python_exit` in `process.py`.
 pub fn _python_exit() {
+    python_exit(Deadline::Never);
+}
+
+/// [`_python_exit`], which waits no longer than until the deadline.
+fn python_exit(deadline: Deadline) {
     let pools = global(|global| {
         global._global_shutdown = true;
         global._threads_wakeups.clone()
@@ -96,7 +101,9 @@ pub fn _python_exit() {
         return;
     }
     for pool in &pools {
-        let _ = pool.shutdown(options, Shutdown::Interpreter, Deadline::Never);
+        if let Err(error) = pool.shutdown(options, Shutdown::Interpreter, deadline) {
+            LOGGER.critical("Exception ignored at exit:", Some(&error.into()));
+        }
     }
 }
 
@@ -525,14 +532,13 @@ impl fmt::Display for BrokenProcessPool {
 
 impl StdError for BrokenProcessPool {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        let error = self.cause.as_ref()?.as_error()?;
-        Some(error)
+        self.cause.as_ref().map(Exception::as_dyn_error)
     }
 }
 
 impl From<BrokenProcessPool> for BrokenExecutor {
     fn from(error: BrokenProcessPool) -> Self {
-        BrokenExecutor::new(error.to_string())
+        BrokenExecutor::new(error.to_string()).with_cause(error.cause)
     }
 }
 
@@ -785,9 +791,7 @@ impl ProcessPoolExecutor {
     ///
     /// CPython: `ProcessPoolExecutor.shutdown` in `process.py`.
     pub fn shutdown_with(&self, options: ShutdownOptions) {
-        let _ = (self.0)
-            .0
-            .shutdown(options, Shutdown::Executor, Deadline::Never);
+        let _ = self.shutdown_timeout(options);
     }
 
     /// Ends the pool by force: takes no more calls, cancels those that have not started, and asks every
@@ -830,6 +834,7 @@ impl Pool {
         deadline: Deadline,
     ) -> Result<(), TimeoutError> {
         let mut state = self.lock();
+        let total = state.processes.len();
         state.shutdown = state.shutdown.or(Some(by));
         let mut cancelled = VecDeque::new();
         if options.cancel_futures {
@@ -849,13 +854,12 @@ impl Pool {
         }
         let state = self.shutdown_lock.wait_for(Executing::is_over, deadline);
         if !state.is_over() {
-            let unfinished = state.processes.len();
-            return Err(TimeoutError::new(unfinished, self.max_workers));
+            return Err(TimeoutError::workers(state.processes.len(), total));
         }
         let ended = state.ended.clone();
         drop(state);
         for thread in ended {
-            thread.join();
+            thread.join(Deadline::Never);
         }
         Ok(())
     }

@@ -1,19 +1,25 @@
 //! The thread pool: CPython's `thread.py`.
 
+mod builder;
+mod helping;
+mod more;
+
+pub use self::builder::ThreadPoolExecutorBuilder;
+use self::helping::{Current, DEFAULT_STACK, STACK_OF_A_CALL};
 use super::_base::{
-    BrokenExecutor, Core, Exception, Executor, Future, ShutdownOptions, SubmitError, ValueError,
-    Work, LOGGER,
+    BrokenExecutor, Core, Exception, Executor, Future, PoolNumber, ShutdownOptions, SubmitError,
+    TimeoutError, ValueError, LOGGER, NO_NUMBER,
 };
 use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::process_wide;
 use super::stdlib::queue::SimpleQueue;
-use super::stdlib::threading::{_register_atexit, _shutdown, lock, lock_busy, Thread};
+use super::stdlib::threading::{_register_atexit, _shutdown, lock, lock_busy, Deadline, Thread};
 use std::error::Error as StdError;
 use std::fmt;
-use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
+use std::time::Duration;
 
 /// What CPython's module keeps in `_threads_queues`, `_shutdown` and `ThreadPoolExecutor._counter`.
 struct Global {
@@ -23,6 +29,8 @@ struct Global {
     /// `_python_exit` has run: no thread is started any more.
     _shutdown: bool,
     _counter: usize,
+    /// Of pools, those with a prefix included.
+    pools: u32,
 }
 
 #[derive(Clone)]
@@ -41,6 +49,7 @@ static _GLOBAL_SHUTDOWN_LOCK: process_wide::sync::Mutex<Global> =
         _threads_queues: KeyedList::new(),
         _shutdown: false,
         _counter: 0,
+        pools: 0,
     });
 
 fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
@@ -48,6 +57,14 @@ fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     f(&mut global)
+}
+
+/// The number of a new pool. After four billion pools, numbers are used again.
+fn next_pool_number() -> PoolNumber {
+    global(|global| {
+        global.pools = global.pools % (u32::MAX - 1) + 1;
+        PoolNumber::new(global.pools).unwrap_or(NO_NUMBER)
+    })
 }
 
 /// Shuts all thread pools of the process down, for good, and waits until what they were given is
@@ -59,6 +76,11 @@ fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
 ///
 /// CPython: `_python_exit` in `thread.py`.
 pub fn _python_exit() {
+    python_exit(Deadline::Never);
+}
+
+/// [`_python_exit`], which waits no longer than until the deadline.
+fn python_exit(deadline: Deadline) {
     let entries = global(|global| {
         global._shutdown = true;
         global._threads_queues.iter().cloned().collect::<Vec<_>>()
@@ -77,7 +99,13 @@ pub fn _python_exit() {
         return;
     }
     for entry in &entries {
-        entry.thread.join();
+        entry.thread.join(deadline);
+    }
+    let alive = entries.iter().filter(|entry| entry.thread.is_alive());
+    let alive = alive.count();
+    if alive > 0 {
+        let error = TimeoutError::workers(alive, entries.len());
+        LOGGER.critical("Exception ignored at exit:", Some(&error.into()));
     }
     // An entry may be the last to know of a queue, and of a call that was left in it.
     LOGGER.log_panic("exception ignored in _python_exit", || drop(entries));
@@ -102,18 +130,36 @@ pub fn _python_exit() {
 ///
 /// CPython: `threading._register_atexit(_python_exit)` in `thread.py`.
 pub fn at_exit() -> AtExit {
-    AtExit
+    AtExit { timeout: None }
 }
 
 /// What [`at_exit`] returns. Dropping it calls [`_python_exit`].
 #[derive(Debug)]
 #[must_use = "dropping it shuts all pools down; keep it in a variable until the end of `main`"]
 #[non_exhaustive]
-pub struct AtExit;
+pub struct AtExit {
+    timeout: Option<Duration>,
+}
+
+impl AtExit {
+    /// The guard waits no longer than that. What is not done by then ends with the process, and how many
+    /// workers were still running is logged; see [`set_logger`](super::set_logger).
+    ///
+    /// ```
+    /// use concurrent_futures::at_exit;
+    /// use std::time::Duration;
+    ///
+    /// let _exit = at_exit().timeout(Duration::from_secs(5));
+    /// ```
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = timeout.into();
+        self
+    }
+}
 
 impl Drop for AtExit {
     fn drop(&mut self) {
-        _shutdown();
+        _shutdown(Deadline::after(self.timeout));
     }
 }
 
@@ -126,14 +172,6 @@ type WorkQueue = SimpleQueue<Arc<dyn QueuedCall>>;
 struct _WorkItem<F> {
     /// `None` once the call was begun or given up.
     f: Mutex<Option<F>>,
-}
-
-impl<F: Send> Work for _WorkItem<F> {
-    fn discard(&self) {
-        // Not dropped with the lock held.
-        let f = lock(&self.f).take();
-        drop(f);
-    }
 }
 
 /// A work item with its future, whatever their types.
@@ -161,18 +199,11 @@ where
     fn run(self: Arc<Self>, counted: &mut Counted<'_>) {
         let f = lock(&self.work.f).take();
         let future = self.into_future();
-        let f = match (future.set_running_or_notify_cancel(), f) {
-            (Ok(true), Some(f)) => f,
-            // Somebody else has marked it as running, which was logged. But nobody else has the call.
-            (Err(_), Some(f)) if future.running() => f,
-            // Cancelled; or completed by somebody else, which was logged.
-            _ => return,
-        };
-        // `f` is consumed, and its captures with it, before anybody can see the result.
-        let outcome = catch_unwind(AssertUnwindSafe(|| f().map_err(Into::into)))
-            .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
-        if let Err(error) = future.complete(outcome, || counted.take_off()) {
-            LOGGER.critical("Exception in worker", Some(&Exception::new(error)));
+        match f {
+            Some(f) => run(&future, f, counted),
+            None if future.cancelled() => {}
+            // Another worker, which waited for it, has run it, and has taken it off the count.
+            None => counted.unfinished = None,
         }
     }
 
@@ -186,6 +217,27 @@ where
 
     fn follow_up(self: Arc<Self>) {
         self.into_future().follow_up();
+    }
+}
+
+/// Runs a call, unless it was cancelled.
+fn run<F, T, E>(future: &Future<T>, f: F, counted: &mut Counted<'_>)
+where
+    F: FnOnce() -> Result<T, E>,
+    E: Into<Exception>,
+{
+    match future.set_running_or_notify_cancel() {
+        Ok(true) => {}
+        // Somebody else has marked it as running, which was logged. But nobody else has the call.
+        Err(_) if future.running() => {}
+        // Cancelled; or completed by somebody else, which was logged.
+        _ => return,
+    }
+    // `f` is consumed, and its captures with it, before anybody can see the result.
+    let outcome = catch_unwind(AssertUnwindSafe(|| f().map_err(Into::into)))
+        .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
+    if let Err(error) = future.complete(outcome, || counted.take_off()) {
+        LOGGER.critical("Exception in worker", Some(&Exception::new(error)));
     }
 }
 
@@ -235,19 +287,21 @@ fn _worker(
 ) {
     if let Some(Err(exception)) = initializer.map(initialize) {
         LOGGER.critical("Exception in initializer:", Some(&exception));
-        LOGGER.log_panic("Exception in worker", || drop(exception));
-        match executor_reference.upgrade() {
-            Some(executor) => {
-                executor._initializer_failed();
-                LOGGER.log_panic("Exception in worker", || drop(executor));
+        let broken = BrokenThreadPool {
+            cause: Some(exception),
+        };
+        // What may panic is `Drop` of the error, and of the pool, to which this may be the last reference.
+        LOGGER.log_panic("Exception in worker", || {
+            match executor_reference.upgrade() {
+                Some(executor) => executor._initializer_failed(broken),
+                None => {
+                    // As in `_initializer_failed`, but the pool is gone, so there is none to mark as broken.
+                    let stranded = strand(work_queue, broken);
+                    work_queue.put(None);
+                    follow_up(stranded);
+                }
             }
-            None => {
-                // As in `_initializer_failed`, but the pool is gone, so there is none to mark as broken.
-                let stranded = strand(work_queue);
-                work_queue.put(None);
-                follow_up(stranded);
-            }
-        }
+        });
         return;
     }
     loop {
@@ -297,8 +351,8 @@ fn drain(work_queue: &WorkQueue) -> Vec<Arc<dyn QueuedCall>> {
 
 /// Takes everything out of the queue of a broken pool, and fails the calls. What is left to do, without
 /// any lock, is to `follow_up`.
-fn strand(work_queue: &WorkQueue) -> Vec<Arc<dyn QueuedCall>> {
-    let exception = Exception::new(BrokenThreadPool);
+fn strand(work_queue: &WorkQueue, broken: BrokenThreadPool) -> Vec<Arc<dyn QueuedCall>> {
+    let exception = Exception::new(broken);
     let work_items = drain(work_queue);
     for work_item in &work_items {
         Arc::clone(work_item).mark_failed(exception.clone());
@@ -330,12 +384,25 @@ fn follow_up(work_items: Vec<Arc<dyn QueuedCall>>) {
 }
 
 /// A worker thread failed to initialize, so its pool can no longer run anything. It converts into a
-/// [`BrokenExecutor`], and is also the exception of every future that was pending then.
+/// [`BrokenExecutor`], and is also the exception of every future that was pending then. Its
+/// [`source`](StdError::source) is what the initializer failed with.
 ///
 /// CPython: `BrokenThreadPool` in `thread.py`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct BrokenThreadPool;
+pub struct BrokenThreadPool {
+    /// What the initializer failed with.
+    cause: Option<Exception>,
+}
+
+/// Any two are equal: they say the same.
+impl PartialEq for BrokenThreadPool {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for BrokenThreadPool {}
 
 impl fmt::Display for BrokenThreadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -343,11 +410,15 @@ impl fmt::Display for BrokenThreadPool {
     }
 }
 
-impl StdError for BrokenThreadPool {}
+impl StdError for BrokenThreadPool {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_ref().map(Exception::as_dyn_error)
+    }
+}
 
 impl From<BrokenThreadPool> for BrokenExecutor {
     fn from(error: BrokenThreadPool) -> Self {
-        BrokenExecutor::new(error.to_string())
+        BrokenExecutor::new(error.to_string()).with_cause(error.cause)
     }
 }
 
@@ -391,6 +462,10 @@ struct Pool {
     /// Calls that no worker has picked up, and the sentinel. The workers have references, too.
     work_queue: Arc<WorkQueue>,
     thread_name_prefix: String,
+    /// Its futures have it, so that a worker can tell calls of its own pool from others.
+    number: PoolNumber,
+    /// Whether a worker that waits for a call of this pool runs it.
+    helps: bool,
     /// In bytes; std's default for `None`.
     thread_stack_size: Option<usize>,
     /// Run by each thread before its first call.
@@ -408,8 +483,12 @@ struct PoolState {
     threads: Vec<Arc<Thread>>,
     /// `None` once there are `max_workers` threads. The workers refer to it weakly.
     unfinished: Option<Arc<Unfinished>>,
-    /// An initializer has failed.
-    broken: bool,
+    /// How many workers wait for calls of this pool that they may not run; and whether it was logged that
+    /// all of them do.
+    blocked: usize,
+    warned: bool,
+    /// `Some` once an initializer has failed.
+    broken: Option<BrokenThreadPool>,
     /// `None` as long as the pool takes calls.
     shutdown: Option<Shutdown>,
 }
@@ -454,14 +533,14 @@ impl ThreadPoolExecutor {
         ThreadPoolExecutorBuilder {
             max_workers: None,
             thread_name_prefix: String::new(),
+            helps: true,
             thread_stack_size: None,
             initializer: None,
         }
     }
 }
 
-/// The other half of `ThreadPoolExecutor.__init__`. The builder, at the end of this file, has its
-/// parameters.
+/// The other half of `ThreadPoolExecutor.__init__`. Its parameters are in `thread/builder.rs`.
 impl ThreadPoolExecutorBuilder {
     /// Makes the pool. No thread is started yet.
     ///
@@ -480,7 +559,7 @@ impl ThreadPoolExecutorBuilder {
         if max_workers == 0 {
             return Err(ValueError::new("max_workers must be greater than 0"));
         }
-        _register_atexit(_python_exit);
+        _register_atexit(python_exit);
         let mut thread_name_prefix = self.thread_name_prefix;
         if thread_name_prefix.contains('\0') {
             return Err(ValueError::new(
@@ -498,12 +577,16 @@ impl ThreadPoolExecutorBuilder {
             max_workers,
             work_queue: Arc::new(SimpleQueue::new()),
             thread_name_prefix,
+            number: next_pool_number(),
+            helps: self.helps,
             thread_stack_size: self.thread_stack_size,
             initializer: self.initializer,
             shutdown_lock: Mutex::new(PoolState {
                 threads: Vec::new(),
                 unfinished: Some(Arc::default()),
-                broken: false,
+                blocked: 0,
+                warned: false,
+                broken: None,
                 shutdown: None,
             }),
         })))
@@ -517,9 +600,8 @@ impl Executor for ThreadPoolExecutor {
         T: Send + 'static,
         E: Into<Exception>,
     {
-        let work_item = Core::new(_WorkItem {
-            f: Mutex::new(Some(f)),
-        });
+        let f = Mutex::new(Some(f));
+        let work_item = Core::new(_WorkItem { f }, self.0.number);
         let future = Arc::clone(&work_item).into_future();
         self.0.submit(work_item)?;
         Ok(future)
@@ -539,7 +621,7 @@ impl Executor for ThreadPoolExecutor {
     ///
     /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
     fn shutdown_with(&self, options: ShutdownOptions) {
-        self.0.shutdown(options);
+        let _ = self.0.shutdown(options);
     }
 }
 
@@ -627,8 +709,16 @@ impl Pool {
             builder = builder.stack_size(size);
         }
         let initializer = self.initializer.clone();
+        let depth = self.thread_stack_size.unwrap_or(DEFAULT_STACK) / STACK_OF_A_CALL;
+        let current = Current {
+            pool: Arc::downgrade(self),
+            number: self.number,
+            unfinished: Weak::clone(&unfinished),
+            depth: if self.helps { depth } else { 0 },
+        };
         thread
             .start(builder, move || {
+                current.set();
                 let Entry {
                     work_queue,
                     executor_reference,
@@ -641,10 +731,13 @@ impl Pool {
     }
 
     /// CPython: `ThreadPoolExecutor._initializer_failed` in `thread.py`.
-    fn _initializer_failed(&self) {
+    fn _initializer_failed(&self, broken: BrokenThreadPool) {
         let mut state = lock(&self.shutdown_lock);
-        state.broken = true;
-        let stranded = strand(&self.work_queue);
+        // Of several that fail, the first one's error is kept. The others' are dropped with the argument,
+        // when the lock is released.
+        let first = state.broken.as_ref().unwrap_or(&broken).clone();
+        state.broken = Some(first.clone());
+        let stranded = strand(&self.work_queue, first);
         if state.shutdown.is_some() {
             // The sentinel is drained with the rest, and other workers may be waiting for it.
             self.work_queue.put(None);
@@ -654,7 +747,8 @@ impl Pool {
     }
 
     /// CPython: `ThreadPoolExecutor.shutdown` in `thread.py`.
-    fn shutdown(&self, options: ShutdownOptions) {
+    fn shutdown(&self, options: ShutdownOptions) -> Result<(), TimeoutError> {
+        let deadline = Deadline::after(options.timeout);
         let mut state = lock(&self.shutdown_lock);
         state.shutdown = state.shutdown.or(Some(Shutdown::Executor));
         let cancelled = if options.cancel_futures {
@@ -668,10 +762,17 @@ impl Pool {
         let threads = state.threads.clone();
         drop(state);
         follow_up(cancelled);
-        if options.wait && !threads.iter().any(|thread| thread.is_current()) {
-            for thread in threads {
-                thread.join();
+        if !options.wait {
+            return Ok(());
+        }
+        if !threads.iter().any(|thread| thread.is_current()) {
+            for thread in &threads {
+                thread.join(deadline);
             }
+        }
+        match threads.iter().filter(|thread| thread.is_alive()).count() {
+            0 => Ok(()),
+            alive => Err(TimeoutError::workers(alive, threads.len())),
         }
     }
 
@@ -686,35 +787,11 @@ impl Pool {
     }
 }
 
-impl ThreadPoolExecutor {
-    /// How many threads the pool may have.
-    ///
-    /// CPython: `ThreadPoolExecutor._max_workers` in `thread.py`.
-    pub fn max_workers(&self) -> usize {
-        self.0.max_workers
-    }
-
-    /// How many threads the pool has started. Those that have ended, because the pool was shut down
-    /// or is broken, are counted, too.
-    ///
-    /// CPython: `len(ThreadPoolExecutor._threads)` in `thread.py`.
-    pub fn thread_count(&self) -> usize {
-        lock(&self.0.shutdown_lock).threads.len()
-    }
-
-    /// How many calls no worker has picked up yet, cancelled ones included.
-    ///
-    /// CPython: `ThreadPoolExecutor._work_queue.qsize()` in `thread.py`, which counts sentinels, too.
-    pub fn queue_size(&self) -> usize {
-        self.0.work_queue.qsize()
-    }
-}
-
 impl PoolState {
     /// An error if the pool takes no more calls.
     fn check_open(&self) -> Result<(), SubmitError> {
-        if self.broken {
-            return Err(BrokenThreadPool.into());
+        if let Some(broken) = &self.broken {
+            return Err(broken.clone().into());
         }
         match self.shutdown {
             None => Ok(()),
@@ -758,94 +835,6 @@ impl fmt::Debug for ThreadPoolExecutor {
             .field("thread_name_prefix", &self.0.thread_name_prefix)
             .field("thread_count", &self.thread_count())
             .field("queue_size", &self.queue_size())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Makes a [`ThreadPoolExecutor`]; see [`ThreadPoolExecutor::builder`].
-///
-/// ```
-/// use concurrent_futures::{Executor, ThreadPoolExecutor};
-///
-/// let pool = ThreadPoolExecutor::builder()
-///     .max_workers(2)
-///     .thread_name_prefix("fetch")
-///     .initializer(|| println!("{:?} starts", std::thread::current().name()))
-///     .build()?;
-/// let name = pool.submit(|| std::thread::current().name().map(str::to_owned))?;
-/// assert_eq!(name.result(None)?.as_deref(), Some("fetch_0"));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// CPython: the keyword parameters of `ThreadPoolExecutor.__init__` in `thread.py`.
-#[must_use = "a builder does nothing until `build` is called"]
-pub struct ThreadPoolExecutorBuilder {
-    max_workers: Option<usize>,
-    thread_name_prefix: String,
-    thread_stack_size: Option<usize>,
-    initializer: Option<Arc<Initializer>>,
-}
-
-impl ThreadPoolExecutorBuilder {
-    /// How many threads the pool may have; for `None`, as many as there are processors and four
-    /// more, but at most 32.
-    ///
-    /// CPython: the parameter `max_workers`.
-    pub fn max_workers(mut self, max_workers: impl Into<Option<usize>>) -> Self {
-        self.max_workers = max_workers.into();
-        self
-    }
-
-    /// Thread M of the pool is named `prefix_M`. Without a prefix, or with an empty one, it is
-    /// `ThreadPoolExecutor-N_M`, where N counts the pools of the process that have no prefix.
-    ///
-    /// CPython: the parameter `thread_name_prefix`.
-    pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.thread_name_prefix = prefix.into();
-        self
-    }
-
-    /// What each thread calls before its first task. When it panics, the pool is broken: every call
-    /// that is pending fails with [`BrokenThreadPool`], and every later `submit` is refused with
-    /// [`SubmitError::Broken`].
-    ///
-    /// CPython: the parameters `initializer` and `initargs`.
-    pub fn initializer(self, initializer: impl Fn() + Send + Sync + 'static) -> Self {
-        self.try_initializer(move || {
-            initializer();
-            Ok::<(), Exception>(())
-        })
-    }
-
-    /// Like [`initializer`](ThreadPoolExecutorBuilder::initializer), for one that may fail: an error
-    /// breaks the pool as a panic does. It is logged; see [`set_logger`](super::set_logger).
-    ///
-    /// CPython: the parameters `initializer` and `initargs`.
-    pub fn try_initializer<F, E>(mut self, initializer: F) -> Self
-    where
-        F: Fn() -> Result<(), E> + Send + Sync + 'static,
-        E: Into<Exception>,
-    {
-        self.initializer = Some(Arc::new(move || initializer().map_err(Into::into)));
-        self
-    }
-
-    /// The size of each thread's stack, in bytes, which the system may round up. By default, what
-    /// `std::thread` takes.
-    ///
-    /// CPython: `threading.stack_size`.
-    pub fn thread_stack_size(mut self, bytes: usize) -> Self {
-        self.thread_stack_size = Some(bytes);
-        self
-    }
-}
-
-impl fmt::Debug for ThreadPoolExecutorBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ThreadPoolExecutorBuilder")
-            .field("max_workers", &self.max_workers)
-            .field("thread_name_prefix", &self.thread_name_prefix)
-            .field("thread_stack_size", &self.thread_stack_size)
             .finish_non_exhaustive()
     }
 }

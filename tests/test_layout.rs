@@ -129,7 +129,7 @@ fn graph() -> BTreeMap<String, BTreeSet<String>> {
 fn floor(file: &str) -> u32 {
     match file.split('/').next().unwrap() {
         "lib.rs" => 4,
-        "thread.rs" | "process.rs" | "process" | "beyond" => 3,
+        "thread.rs" | "thread" | "process.rs" | "process" | "beyond" => 3,
         "_base.rs" | "_base" => 2,
         "stdlib" => 1,
         other => panic!("src/{other} is on no floor"),
@@ -141,6 +141,7 @@ fn floor(file: &str) -> u32 {
 fn whole(file: &str) -> &str {
     match file.split_once('/') {
         Some(("_base", _)) => "_base.rs",
+        Some(("thread", _)) => "thread.rs",
         Some(("process", _)) => "process.rs",
         Some(("stdlib", child)) if child.starts_with("pickle/") => "stdlib/pickle.rs",
         _ => file,

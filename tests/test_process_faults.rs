@@ -607,6 +607,8 @@ fn initializers_that_fail() {
                     assert!(is::<BrokenProcessPool>(&exception));
                     let text = exception.to_string();
                     assert!(text.contains("the initializer "), "{text}");
+                    let cause = exception.as_error().and_then(|error| error.source());
+                    assert!(cause.unwrap().to_string().contains("the initializer "));
                 }
                 until(steps, "the pool is broken", || {
                     matches!(pool.submit(square, 1), Err(SubmitError::Broken(_)))

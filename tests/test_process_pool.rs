@@ -507,6 +507,24 @@ fn at_exit_waits_for_processes() {
 }
 
 #[test]
+fn ending_in_time() {
+    watchdog("ending in time", |_| {
+        let pool = pool(3);
+        let holder = Holder::new();
+        let call = pool.submit(hold, holder.port()).unwrap();
+        let held = holder.entered();
+        let options = ShutdownOptions::new().timeout(Duration::from_millis(20));
+        let error = pool.shutdown_timeout(options).unwrap_err();
+        assert_eq!(error.to_string(), "1 (of 1) workers still running");
+        assert!(call.running());
+        drop(held);
+        pool.shutdown_timeout(ShutdownOptions::new().timeout(Duration::from_secs(1000)))
+            .unwrap();
+        assert!(call.done());
+    });
+}
+
+#[test]
 fn a_pool_in_a_worker() {
     watchdog("a pool in a worker", |_| {
         let pool = pool(2);

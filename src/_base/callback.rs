@@ -1,8 +1,10 @@
 //! What a future calls when it is done.
 
+use super::super::stdlib::process_wide;
 use super::nesting::Nesting;
-use super::{Future, TypedPart};
+use super::{Future, Outcome, TypedPart, LOGGER};
 use std::mem;
+use std::sync::PoisonError;
 
 /// A done-callback.
 ///
@@ -32,8 +34,21 @@ impl<T: 'static, F: FnOnce(&Future<T>) + Send + 'static> Callback<T> for F {
     }
 }
 
+/// Nobody can ask for the outcome any more, and nobody is left to call.
 impl<T> Drop for TypedPart<T> {
     fn drop(&mut self) {
+        if let Outcome::Exception {
+            exception,
+            retrieved: false,
+        } = &self.outcome
+        {
+            if *LOGS_UNRETRIEVED
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+            {
+                LOGGER.exception("exception was never retrieved", exception);
+            }
+        }
         if self.done_callbacks.is_empty() {
             return;
         }
@@ -47,4 +62,20 @@ impl<T> Drop for TypedPart<T> {
             }
         }
     }
+}
+
+static LOGS_UNRETRIEVED: process_wide::sync::Mutex<bool> = process_wide::sync::Mutex::new(false);
+
+/// From now on, for the whole process, whether to log that an exception was never retrieved: with the
+/// exception, when the last handle goes to a future that has failed, and nobody has asked for its
+/// outcome, awaited it, or given it a callback. `wait` and `as_completed` do not ask for an outcome.
+///
+/// It is off by default, and costs nothing then. Where the log goes is set by
+/// [`set_logger`](super::super::set_logger).
+///
+/// CPython: none for threads (gh-85544); `asyncio` does that for its own futures.
+pub fn log_unretrieved(on: bool) {
+    *LOGS_UNRETRIEVED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) = on;
 }

@@ -13,6 +13,33 @@ impl<X: Executor> Drop for Exit<'_, X> {
     }
 }
 
+/// What [`Executor::try_with`] does at the end.
+pub(super) struct TryExit<'a, X: Executor> {
+    executor: &'a X,
+    /// Until the contrary is known: there may be a panic.
+    failed: bool,
+}
+
+impl<'a, X: Executor> TryExit<'a, X> {
+    pub(super) fn new(executor: &'a X) -> Self {
+        TryExit {
+            executor,
+            failed: true,
+        }
+    }
+
+    pub(super) fn set_failed(&mut self, failed: bool) {
+        self.failed = failed;
+    }
+}
+
+impl<X: Executor> Drop for TryExit<'_, X> {
+    fn drop(&mut self) {
+        let options = ShutdownOptions::new().cancel_futures(self.failed);
+        self.executor.shutdown_with(options);
+    }
+}
+
 /// Every method is passed on: an executor may have its own of those that the trait provides.
 impl<X: Executor + ?Sized> Executor for &X {
     fn submit<F, T>(&self, f: F) -> Result<Future<T>, SubmitError>

@@ -1,14 +1,14 @@
 //! What `wait` and `as_completed` take, and the set that they make of it.
 
-use super::super::stdlib::threading::Condition;
-use super::{Future, Shared};
+use super::super::stdlib::threading::{Condition, Deadline, Event};
+use super::{Blocked, Future, Help, Shared, State};
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// What [`wait`](super::wait) and [`as_completed`](super::as_completed) take: a [`Future`] or an
-/// `AnyFuture`.
+/// What [`wait`](super::wait) and [`as_completed`](super::as_completed) take: a [`Future`], an
+/// `AnyFuture`, or a reference to one of them.
 ///
 /// It cannot be implemented, and its method cannot be called, elsewhere.
 pub trait Waitable<T>: Clone + Eq + Hash + fmt::Debug {
@@ -21,12 +21,24 @@ pub trait Waitable<T>: Clone + Eq + Hash + fmt::Debug {
     fn untyped(&self, _: Private) -> Untyped<'_>;
 }
 
+/// A reference to a future stands for it, and is what is yielded or returned.
+impl<T, F: Waitable<T>> Waitable<T> for &F {
+    type Handle = Self;
+
+    fn untyped(&self, private: Private) -> Untyped<'_> {
+        // The same reference may be given twice.
+        (**self).untyped(private).shared_if(true)
+    }
+}
+
 /// Makes a method private to this crate: the method asks for one of these, and nobody else can make one.
 pub struct Private(pub(super) ());
 
 /// A future as those who wait see it, whatever its type.
 pub struct Untyped<'a> {
     pub(super) condition: &'a Condition<Shared<dyn Erased + 'a>>,
+    /// The future itself, to ask for help with it.
+    future: &'a dyn Helpful,
     /// Whether there may be another handle.
     is_shared: bool,
 }
@@ -47,6 +59,20 @@ pub(super) trait Erased {}
 
 impl<R> Erased for R {}
 
+/// See [`Work::help`](super::Work::help).
+trait Helpful {
+    fn help(&self, deadline: Deadline) -> Help;
+}
+
+impl<T> Helpful for Future<T> {
+    fn help(&self, deadline: Deadline) -> Help {
+        match self.state() {
+            State::Pending => self.core.work.help(self, deadline),
+            _ => Help::Wait,
+        }
+    }
+}
+
 impl Untyped<'_> {
     /// Python's `id(future)`.
     fn id(&self) -> usize {
@@ -61,6 +87,7 @@ impl<T> Waitable<T> for Future<T> {
     fn untyped(&self, _: Private) -> Untyped<'_> {
         Untyped {
             condition: &self.core.condition,
+            future: self,
             is_shared: Arc::strong_count(&self.core) > 1,
         }
     }
@@ -120,6 +147,40 @@ impl<F> Futures<F> {
     {
         let future = self.given[position].as_ref()?;
         Some(future.untyped(Private(())))
+    }
+
+    /// Before a thread waits for the futures at these positions: has it run those calls that nobody else
+    /// has begun, if it is one to do so, until the event is set. Returns how many were looked at, and what
+    /// to keep while waiting.
+    pub(super) fn help<T>(
+        &self,
+        positions: impl Iterator<Item = usize>,
+        event: &Event,
+        deadline: Deadline,
+    ) -> (usize, Option<Box<dyn Blocked>>)
+    where
+        F: Waitable<T>,
+    {
+        let mut looked_at = 0;
+        if matches!(deadline, Deadline::Now) {
+            return (looked_at, None);
+        }
+        let mut blocked = None;
+        for position in positions {
+            let help = match self.get(position) {
+                Some(future) => future.future.help(deadline),
+                None => Help::Wait,
+            };
+            match help {
+                Help::NoWorker => break,
+                Help::Blocked(worker) => blocked = blocked.or(Some(worker)),
+                Help::Wait => {}
+                Help::Ran if event.is_set() => return (looked_at + 1, blocked),
+                Help::Ran => {}
+            }
+            looked_at += 1;
+        }
+        (looked_at, blocked)
     }
 
     pub(super) fn move_to(&mut self, set: &mut HashSet<F>, positions: Vec<usize>)

@@ -19,14 +19,17 @@ pub struct ShutdownOptions {
     pub wait: bool,
     /// Whether to cancel the calls that have not started.
     pub cancel_futures: bool,
+    /// The limit of the waiting, if there is one. What runs by then goes on running.
+    pub timeout: Option<Duration>,
 }
 
 impl ShutdownOptions {
-    /// Python's defaults: wait, and cancel nothing.
+    /// Python's defaults: wait, without a limit, and cancel nothing.
     pub fn new() -> Self {
         ShutdownOptions {
             wait: true,
             cancel_futures: false,
+            timeout: None,
         }
     }
 
@@ -41,6 +44,14 @@ impl ShutdownOptions {
     #[must_use]
     pub fn cancel_futures(mut self, cancel_futures: bool) -> Self {
         self.cancel_futures = cancel_futures;
+        self
+    }
+
+    /// Sets [`timeout`](ShutdownOptions#structfield.timeout). To learn whether everything has ended by
+    /// then, use `shutdown_timeout` of the pool.
+    #[must_use]
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = timeout.into();
         self
     }
 }

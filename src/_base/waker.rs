@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 /// What a handle that is being awaited has left with its future.
-pub(super) struct Awaited {
+pub struct Awaited {
     slot: Arc<WakerSlot>,
     /// The key of the callback that wakes, in the future's list.
     key: usize,
@@ -58,21 +58,32 @@ impl WakerSlot {
 }
 
 impl<T> Future<T> {
-    /// Has `waker` woken when the future is done, in place of the one that this handle had given before.
-    /// Returns whether the future is done already.
-    pub(in super::super) fn wake_when_done(&mut self, waker: &Waker) -> bool {
+    /// Has `waker` woken when the future is done, in place of the one that the handle had given before,
+    /// which has left `awaited`. Returns whether the future is done already.
+    pub(in super::super) fn wake_when_done(
+        &self,
+        awaited: &mut Option<Awaited>,
+        waker: &Waker,
+    ) -> bool {
         if !self.done() {
-            match &self.awaited {
+            match awaited {
                 Some(awaited) => awaited.slot.set_waker(waker),
-                None => self.awaited = self.leave_waker(waker.clone()),
+                None => *awaited = self.leave_waker(waker.clone()),
             }
             // It may have got done in between, and called the waker that was set before.
             if !self.done() {
                 return false;
             }
         }
-        self.awaited = None;
+        *awaited = None;
         true
+    }
+
+    /// Takes back what a handle that was being awaited has left.
+    pub(in super::super) fn take_back(&self, awaited: Awaited) {
+        let callback = self.acquire().typed.done_callbacks.remove(awaited.key);
+        // It has the waker, whose `Drop` is the runtime's own code.
+        drop(callback);
     }
 
     /// Leaves a callback that wakes, unless the future is done.
@@ -95,9 +106,7 @@ impl<T> Future<T> {
 impl<T> Drop for Future<T> {
     fn drop(&mut self) {
         if let Some(awaited) = self.awaited.take() {
-            let callback = self.acquire().typed.done_callbacks.remove(awaited.key);
-            // It has the waker, whose `Drop` is the runtime's own code.
-            drop(callback);
+            self.take_back(awaited);
         }
     }
 }

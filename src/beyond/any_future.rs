@@ -1,10 +1,11 @@
 //! Futures of different result types together: in Python, where no type is in the way, just futures.
 
-use super::super::_base::{Error, Exception, Future, Private, State, Untyped, Waitable};
+use super::super::_base::{Awaited, Error, Exception, Future, Private, State, Untyped, Waitable};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 /// A handle to a [`Future`] whose result type was left out, so that futures of different types can
@@ -32,8 +33,11 @@ use std::time::Duration;
 /// ```
 ///
 /// CPython: `Future` in `_base.py`.
-#[derive(Clone)]
-pub struct AnyFuture(Arc<dyn Handle>);
+pub struct AnyFuture {
+    handle: Arc<dyn Handle>,
+    /// What this handle has left with the future, if it is being awaited.
+    awaited: Option<Awaited>,
+}
 
 /// What a future can do whatever its type.
 trait Handle: Send + Sync + UnwindSafe + RefUnwindSafe {
@@ -43,6 +47,8 @@ trait Handle: Send + Sync + UnwindSafe + RefUnwindSafe {
     fn exception(&self, timeout: Option<Duration>) -> Result<Option<Exception>, Error>;
     fn add_done_callback(&self, callback: Box<dyn FnOnce(&AnyFuture) + Send>);
     fn untyped(&self, _: Private) -> Untyped<'_>;
+    fn wake_when_done(&self, awaited: &mut Option<Awaited>, waker: &Waker) -> bool;
+    fn take_back(&self, awaited: Awaited);
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
@@ -71,6 +77,14 @@ impl<T: Send + 'static> Handle for Future<T> {
         Waitable::untyped(self, private)
     }
 
+    fn wake_when_done(&self, awaited: &mut Option<Awaited>, waker: &Waker) -> bool {
+        Future::wake_when_done(self, awaited, waker)
+    }
+
+    fn take_back(&self, awaited: Awaited) {
+        Future::take_back(self, awaited);
+    }
+
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
@@ -78,7 +92,28 @@ impl<T: Send + 'static> Handle for Future<T> {
 
 impl<T: Send + 'static> From<&Future<T>> for AnyFuture {
     fn from(future: &Future<T>) -> Self {
-        AnyFuture(Arc::new(future.clone()))
+        AnyFuture {
+            handle: Arc::new(future.clone()),
+            awaited: None,
+        }
+    }
+}
+
+impl Clone for AnyFuture {
+    fn clone(&self) -> Self {
+        AnyFuture {
+            handle: Arc::clone(&self.handle),
+            awaited: None,
+        }
+    }
+}
+
+/// Takes back what polling has left with the future.
+impl Drop for AnyFuture {
+    fn drop(&mut self) {
+        if let Some(awaited) = self.awaited.take() {
+            self.handle.take_back(awaited);
+        }
     }
 }
 
@@ -93,7 +128,7 @@ impl AnyFuture {
     ///
     /// CPython: `Future.cancel` in `_base.py`.
     pub fn cancel(&self) -> bool {
-        self.0.cancel()
+        self.handle.cancel()
     }
 
     /// See [`Future::cancelled`].
@@ -121,7 +156,7 @@ impl AnyFuture {
     ///
     /// CPython: `Future._state` in `_base.py`.
     pub fn state(&self) -> State {
-        self.0.state()
+        self.handle.state()
     }
 
     /// See [`Future::exception`], which also says when it blocks and errs.
@@ -135,20 +170,25 @@ impl AnyFuture {
         &self,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Option<Exception>, Error> {
-        self.0.exception(timeout.into())
+        self.handle.exception(timeout.into())
     }
 
     /// See [`Future::add_done_callback`].
     ///
     /// CPython: `Future.add_done_callback` in `_base.py`.
     pub fn add_done_callback(&self, callback: impl FnOnce(&AnyFuture) + Send + 'static) {
-        self.0.add_done_callback(Box::new(callback));
+        self.handle.add_done_callback(Box::new(callback));
+    }
+
+    /// For `poll`; see `awaiting.rs`.
+    pub(super) fn wake_when_done(&mut self, waker: &Waker) -> bool {
+        self.handle.wake_when_done(&mut self.awaited, waker)
     }
 }
 
 impl PartialEq for AnyFuture {
     fn eq(&self, other: &Self) -> bool {
-        self.0.id() == other.0.id()
+        self.handle.id() == other.handle.id()
     }
 }
 
@@ -156,13 +196,13 @@ impl Eq for AnyFuture {}
 
 impl Hash for AnyFuture {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id().hash(state);
+        self.handle.id().hash(state);
     }
 }
 
 impl fmt::Debug for AnyFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.handle.fmt(f)
     }
 }
 
@@ -172,7 +212,7 @@ impl Waitable<()> for AnyFuture {
 
     fn untyped(&self, private: Private) -> Untyped<'_> {
         // The typed handle is inside of this one, whose clones share it.
-        let untyped = self.0.untyped(private);
-        untyped.shared_if(Arc::strong_count(&self.0) > 1)
+        let untyped = self.handle.untyped(private);
+        untyped.shared_if(Arc::strong_count(&self.handle) > 1)
     }
 }

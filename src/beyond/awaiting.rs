@@ -1,6 +1,7 @@
 //! Awaiting a future in an async program, which CPython does with `asyncio.wrap_future`.
 
 use super::super::_base::{Error, Future};
+use super::any_future::AnyFuture;
 use std::future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -33,10 +34,32 @@ impl<T: Clone> future::Future for Future<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.wake_when_done(context.waker()) {
+        let mut awaited = self.awaited.take();
+        let done = self.wake_when_done(&mut awaited, context.waker());
+        self.awaited = awaited;
+        if done {
             Poll::Ready(self.result(Duration::ZERO))
         } else {
             Poll::Pending
         }
+    }
+}
+
+/// The same for a future whose type was left out: the output says whether the call failed, or was
+/// cancelled.
+///
+/// CPython: `asyncio.wrap_future`.
+impl future::Future for AnyFuture {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.wake_when_done(context.waker()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(match self.exception(Duration::ZERO) {
+            Ok(None) => Ok(()),
+            Ok(Some(exception)) => Err(Error::Exception(exception)),
+            Err(error) => Err(error),
+        })
     }
 }

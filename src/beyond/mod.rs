@@ -2,3 +2,5 @@
 
 pub(super) mod any_future;
 mod awaiting;
+pub(super) mod bounded_executor;
+pub(super) mod promise;

@@ -7,9 +7,10 @@ use super::completion::result_of;
 use super::executor::{call_item, load_output, load_result};
 use super::state::{Executing, Shutdown};
 use super::{
-    _python_exit, global, Callable, Handle, Initializer, OnCrash, Pool, ProcessPoolExecutor,
+    global, python_exit, Callable, Handle, Initializer, OnCrash, Pool, ProcessPoolExecutor,
     Registry,
 };
+use std::error::Error as StdError;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::thread;
@@ -79,7 +80,7 @@ impl ProcessPoolExecutorBuilder {
         F: Callable<A, M, Output = Result<T, E>>,
         A: Dump + Send + 'static,
         T: Load,
-        E: Load + Into<Exception>,
+        E: Load + Into<Box<dyn StdError + Send + Sync>>,
     {
         drop(f);
         self.initializer = Some(Box::new(move |registry| {
@@ -145,7 +146,7 @@ impl ProcessPoolExecutorBuilder {
         let initializer = initializer.map_err(|_| {
             ValueError::new("the initializer is not registered, or its arguments cannot be dumped")
         })?;
-        _register_atexit(_python_exit);
+        _register_atexit(python_exit);
         let pool = global(|global| {
             let pool = Arc::new(Pool {
                 max_workers,

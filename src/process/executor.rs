@@ -1,13 +1,18 @@
 //! What a [`ProcessPoolExecutor`] can do that is not in Python's.
 
-use super::super::_base::{Core, Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError};
+use super::super::_base::{
+    Core, Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError, NO_NUMBER,
+};
 use super::super::stdlib::multiprocessing::connection::{message, seal};
 use super::super::stdlib::pickle::{Dump, Load, Unpickler};
+use super::super::stdlib::threading::Deadline;
 use super::completion::Typed;
+use super::state::Shutdown;
 use super::{
     _WorkItem, CallKilled, CallOptions, Callable, Chunks, Item, MapWith, ProcessPoolExecutor,
     Registry, CALL,
 };
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -46,7 +51,7 @@ impl ProcessPoolExecutor {
         F: Callable<A, M, Output = Result<T, E>>,
         A: Dump,
         T: Load + Send + 'static,
-        E: Load + Into<Exception> + 'static,
+        E: Load + Into<Box<dyn StdError + Send + Sync>> + 'static,
     {
         self.submit_call(f, args, CallOptions::new(), load_result::<T, E>)
     }
@@ -68,7 +73,7 @@ impl ProcessPoolExecutor {
         options: CallOptions,
         load: impl Fn(&mut Unpickler<'_>) -> Result<T, Exception> + Send + Sync + 'static,
     ) -> Result<Future<T>, SubmitError> {
-        let future = Core::new(()).into_future();
+        let future = Core::new((), NO_NUMBER).into_future();
         let work_item: Item = Arc::new(_WorkItem {
             call_item,
             options,
@@ -119,7 +124,7 @@ impl ProcessPoolExecutor {
         I: IntoIterator,
         I::Item: Dump,
         T: Load + Send + 'static,
-        E: Load + Into<Exception> + 'static,
+        E: Load + Into<Box<dyn StdError + Send + Sync>> + 'static,
     {
         let map = self.try_map_with(f, iterable, MapOptions::new())?;
         Ok(map.all_submitted())
@@ -143,7 +148,7 @@ impl ProcessPoolExecutor {
         I: IntoIterator,
         I::Item: Dump,
         T: Load + Send + 'static,
-        E: Load + Into<Exception> + 'static,
+        E: Load + Into<Box<dyn StdError + Send + Sync>> + 'static,
     {
         self.map_chunks(f, iterable, options, true, load_result::<T, E>)
     }
@@ -189,6 +194,20 @@ impl ProcessPoolExecutor {
         let result = body(&self);
         exit.1.cancel_futures = result.is_err();
         result
+    }
+
+    /// Like [`shutdown_with`](ProcessPoolExecutor::shutdown_with), and says whether all processes have ended
+    /// within the [`timeout`](ShutdownOptions#structfield.timeout) of the options.
+    ///
+    /// # Errors
+    ///
+    /// If some have not; the error says how many. They go on, and can be waited for again, or
+    /// [killed](ProcessPoolExecutor::kill_workers).
+    ///
+    /// CPython: none.
+    pub fn shutdown_timeout(&self, options: ShutdownOptions) -> Result<(), TimeoutError> {
+        let deadline = Deadline::after(options.timeout);
+        self.pool().shutdown(options, Shutdown::Executor, deadline)
     }
 
     /// Ends a call that runs, together with its process; its future fails with [`CallKilled`]. All other
@@ -257,9 +276,9 @@ pub(super) fn load_output<T: Load>(unpickler: &mut Unpickler<'_>) -> Result<T, E
 pub(super) fn load_result<T, E>(unpickler: &mut Unpickler<'_>) -> Result<T, Exception>
 where
     T: Load,
-    E: Load + Into<Exception>,
+    E: Load + Into<Box<dyn StdError + Send + Sync>>,
 {
-    Result::<T, E>::load(unpickler)?.map_err(Into::into)
+    Result::<T, E>::load(unpickler)?.map_err(Exception::from_any)
 }
 
 /// The message that asks for a call.

@@ -35,6 +35,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone)]
 pub struct Exception(Arc<Raised>);
 
+/// What stands for the message of a panic that has none.
+const NO_TEXT: &str = "a payload that is no text";
+
 enum Raised {
     Error {
         /// With its module path.
@@ -48,6 +51,8 @@ enum Raised {
         payload: Mutex<Option<Box<dyn Any + Send>>>,
         /// What is known of a panic in another process.
         remote: Option<Box<dyn StdError + Send + Sync>>,
+        /// Where an error is needed.
+        as_error: Message,
     },
 }
 
@@ -58,13 +63,42 @@ impl RefUnwindSafe for Raised {}
 impl Exception {
     /// An exception that is this error.
     pub fn new<E: StdError + Send + Sync + 'static>(error: E) -> Self {
+        if let Some(Carried(exception)) = (&error as &dyn Any).downcast_ref() {
+            return exception.clone();
+        }
         Exception::named(type_name::<E>(), Box::new(error))
     }
 
     /// An exception that is this error. The name of its type is no longer known, and given as
     /// `Error`.
     pub fn from_boxed(error: Box<dyn StdError + Send + Sync>) -> Self {
-        Exception::named("Error", error)
+        Exception::from_any(error)
+    }
+
+    /// An exception that is what a call returned as its error, whatever that is: an error, a box with an
+    /// error in it, a text, or an exception already.
+    ///
+    /// ```
+    /// use concurrent_futures::Exception;
+    ///
+    /// let texts = [
+    ///     Exception::from_any("text"),
+    ///     Exception::from_any(String::from("text")),
+    ///     Exception::from_any(Exception::msg("text")),
+    /// ];
+    /// assert!(texts.iter().all(|it| it.to_string() == "text" && it.type_name() == "Exception"));
+    /// assert_eq!(Exception::from_any("x".parse::<u8>().unwrap_err()).type_name(), "ParseIntError");
+    /// ```
+    pub fn from_any<E: Into<Box<dyn StdError + Send + Sync>>>(error: E) -> Self {
+        let type_name = match type_name::<E>() {
+            name if name.starts_with("alloc::boxed::Box<dyn ") => "Error",
+            "alloc::string::String" | "&str" => "Exception",
+            name => name,
+        };
+        match error.into().downcast::<Carried>() {
+            Ok(carried) => carried.0,
+            Err(error) => Exception(Arc::new(Raised::Error { type_name, error })),
+        }
     }
 
     /// An exception that is this error, of a type of this name.
@@ -79,6 +113,7 @@ impl Exception {
             None => payload.downcast_ref::<String>().cloned(),
         };
         Exception(Arc::new(Raised::Panic {
+            as_error: Message(message.as_deref().unwrap_or(NO_TEXT).to_owned()),
             message,
             payload: Mutex::new(Some(payload)),
             remote: None,
@@ -95,6 +130,7 @@ impl Exception {
             None => Box::new(()),
         };
         Exception(Arc::new(Raised::Panic {
+            as_error: Message(message.as_deref().unwrap_or(NO_TEXT).to_owned()),
             message,
             payload: Mutex::new(Some(payload)),
             remote: Some(remote),
@@ -111,6 +147,14 @@ impl Exception {
         match &*self.0 {
             Raised::Error { error, .. } => Some(&**error),
             Raised::Panic { remote, .. } => remote.as_deref(),
+        }
+    }
+
+    /// The error, or what stands for the panic: for the `source` of another error.
+    pub(in super::super) fn as_dyn_error(&self) -> &(dyn StdError + 'static) {
+        match &*self.0 {
+            Raised::Error { error, .. } => &**error,
+            Raised::Panic { as_error, .. } => as_error,
         }
     }
 
@@ -152,6 +196,41 @@ impl Exception {
     }
 }
 
+/// An exception as an error, for where only an error will do. It has the exception's text, and what is
+/// behind that.
+#[derive(Clone)]
+pub(in super::super) struct Carried(pub(in super::super) Exception);
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Carried {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.as_error().and_then(StdError::source)
+    }
+}
+
+impl From<Exception> for Box<dyn StdError + Send + Sync> {
+    fn from(exception: Exception) -> Self {
+        Box::new(Carried(exception))
+    }
+}
+
+impl From<Exception> for Box<dyn StdError> {
+    fn from(exception: Exception) -> Self {
+        Box::new(Carried(exception))
+    }
+}
+
 impl<E: StdError + Send + Sync + 'static> From<E> for Exception {
     fn from(error: E) -> Self {
         Exception::new(error)
@@ -162,9 +241,7 @@ impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Raised::Error { error, .. } => error.fmt(f),
-            Raised::Panic { message, .. } => {
-                f.pad(message.as_deref().unwrap_or("a payload that is no text"))
-            }
+            Raised::Panic { message, .. } => f.pad(message.as_deref().unwrap_or(NO_TEXT)),
         }
     }
 }
@@ -235,26 +312,49 @@ pub(in super::super) fn without_paths(type_name: &str) -> String {
     short
 }
 
-/// Not all futures were done in time: what the iterator of `as_completed` ends with.
+/// Not everything was done in time: the futures given to `as_completed`, the workers of a pool that is
+/// being shut down. `Display` says `2 (of 3) futures unfinished`, or `2 (of 8) workers still running`.
 ///
 /// CPython: the `TimeoutError` that `as_completed` raises in `_base.py`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeoutError {
     unfinished: usize,
     total: usize,
+    /// What is counted.
+    of: Counted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    Futures,
+    Workers,
 }
 
 impl TimeoutError {
-    pub(in super::super) fn new(unfinished: usize, total: usize) -> Self {
-        TimeoutError { unfinished, total }
+    /// So many of so many futures were not yielded.
+    pub(in super::super) fn futures(unfinished: usize, total: usize) -> Self {
+        TimeoutError {
+            unfinished,
+            total,
+            of: Counted::Futures,
+        }
     }
 
-    /// How many of the futures had not been yielded.
+    /// So many of so many workers have not ended.
+    pub(in super::super) fn workers(unfinished: usize, total: usize) -> Self {
+        TimeoutError {
+            unfinished,
+            total,
+            of: Counted::Workers,
+        }
+    }
+
+    /// How many of the futures had not been yielded, or of the workers had not ended.
     pub fn unfinished(&self) -> usize {
         self.unfinished
     }
 
-    /// How many futures there were, each counted once.
+    /// How many futures there were, each counted once, or workers.
     pub fn total(&self) -> usize {
         self.total
     }
@@ -262,11 +362,11 @@ impl TimeoutError {
 
 impl fmt::Display for TimeoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} (of {}) futures unfinished",
-            self.unfinished, self.total
-        )
+        let what = match self.of {
+            Counted::Futures => "futures unfinished",
+            Counted::Workers => "workers still running",
+        };
+        write!(f, "{} (of {}) {}", self.unfinished, self.total, what)
     }
 }
 

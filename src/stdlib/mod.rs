@@ -1,6 +1,7 @@
 //! What the port needs of the modules of Python's library that `concurrent.futures` imports. Nothing
 //! here knows of futures.
 
+pub mod event;
 pub(super) mod exceptions;
 pub(super) mod keyed_list;
 pub(super) mod logging;

@@ -282,9 +282,13 @@ impl Event {
         *self.flag.acquire() = false;
     }
 
-    /// Waits until the event is set or the deadline passes.
-    pub(in super::super) fn wait(&self, deadline: Deadline) {
-        drop(self.flag.wait_for(|flag| *flag, deadline));
+    pub(in super::super) fn is_set(&self) -> bool {
+        *self.flag.acquire()
+    }
+
+    /// Waits until the event is set or the deadline passes, and returns whether it is set.
+    pub(in super::super) fn wait(&self, deadline: Deadline) -> bool {
+        *self.flag.wait_for(|flag| *flag, deadline)
     }
 }
 
@@ -295,6 +299,8 @@ pub(in super::super) struct Thread {
     /// `None` before the thread was started, and once it was joined. The lock is held while a thread
     /// joins.
     handle: Mutex<Option<JoinHandle<()>>>,
+    /// Set when the target has returned. Std cannot join with a time-out.
+    ended: Event,
 }
 
 impl Thread {
@@ -302,15 +308,21 @@ impl Thread {
         Arc::new(Thread {
             id: Mutex::new(None),
             handle: Mutex::new(None),
+            ended: Event::new(),
         })
     }
 
     pub(in super::super) fn start(
-        &self,
+        self: &Arc<Self>,
         builder: thread::Builder,
         target: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
-        let handle = builder.spawn(target)?;
+        let ending = Ending(Arc::clone(self));
+        let handle = builder.spawn(move || {
+            // Dropped after the target, also when that panics.
+            let _ending = ending;
+            target();
+        })?;
         *lock(&self.id) = Some(handle.thread().id());
         *lock(&self.handle) = Some(handle);
         Ok(())
@@ -320,9 +332,21 @@ impl Thread {
         *lock(&self.id) == Some(thread::current().id())
     }
 
-    /// Returns when the thread has ended. A second caller waits for the lock that the first one
-    /// holds while it waits for the thread, and so returns no earlier.
-    pub(in super::super) fn join(&self) {
+    /// Whether its target has not returned yet.
+    pub(in super::super) fn is_alive(&self) -> bool {
+        !self.ended.is_set()
+    }
+
+    /// Returns when the thread has ended, or the deadline has passed: then it is still alive. What is
+    /// left of a thread whose target has returned, the destructors of its thread-locals, is waited for
+    /// in any case.
+    ///
+    /// A second caller waits for the lock that the first one holds while it waits for the thread, and so
+    /// returns no earlier.
+    pub(in super::super) fn join(&self, deadline: Deadline) {
+        if !matches!(deadline, Deadline::Never) && !self.ended.wait(deadline) {
+            return;
+        }
         let mut handle = lock(&self.handle);
         if let Some(handle) = handle.take() {
             // An error would be the thread's panic, which was reported when it happened.
@@ -335,10 +359,10 @@ static _THREADING_ATEXITS: process_wide::sync::Mutex<Atexits> =
     process_wide::sync::Mutex::new((Vec::new(), false));
 
 /// What is to be called at the end of the program, and whether that has come.
-type Atexits = (Vec<fn()>, bool);
+type Atexits = (Vec<fn(Deadline)>, bool);
 
 /// Has `func` called by [`_shutdown`]; at once, if that was called before, where Python raises an error.
-pub(in super::super) fn _register_atexit(func: fn()) {
+pub(in super::super) fn _register_atexit(func: fn(Deadline)) {
     let mut atexits = _THREADING_ATEXITS
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
@@ -348,12 +372,12 @@ pub(in super::super) fn _register_atexit(func: fn()) {
     }
     if *exiting {
         drop(atexits);
-        func();
+        func(Deadline::Never);
     }
 }
 
-/// Calls what was registered, the last first.
-pub(in super::super) fn _shutdown() {
+/// Calls what was registered, the last first. None is to wait longer than until the deadline.
+pub(in super::super) fn _shutdown(deadline: Deadline) {
     let mut atexits = _THREADING_ATEXITS
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
@@ -361,6 +385,15 @@ pub(in super::super) fn _shutdown() {
     let funcs = atexits.0.clone();
     drop(atexits);
     for func in funcs.iter().rev() {
-        func();
+        func(deadline);
+    }
+}
+
+/// Says that a thread's target has returned.
+struct Ending(Arc<Thread>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.ended.set();
     }
 }
