@@ -97,11 +97,16 @@ fn a_large_call_waits_in_the_queue_until_a_worker_can_read_it() {
         stop(steps, first);
         let large = pool.submit(echo, vec![1; 3_000_000]).unwrap();
         assert!(!large.running());
-        let cancelled = pool.submit(square, 1).unwrap();
-        assert!(cancelled.cancel());
         kill(first, "KILL");
         steps.at("the result");
         assert_eq!(large.result(None).unwrap().len(), 3_000_000);
+        // Or is cancelled.
+        let second = pool.submit(pid, ()).unwrap().result(None).unwrap();
+        stop(steps, second);
+        let large = pool.submit(echo, vec![1; 3_000_000]).unwrap();
+        assert!(large.cancel());
+        kill(second, "CONT");
+        assert_eq!(pool.submit(square, 2).unwrap().result(None).unwrap(), 4);
     });
 }
 
