@@ -296,6 +296,7 @@ pub use self::_base::{
 pub use self::beyond::any_future::AnyFuture;
 #[doc(inline)]
 pub use self::stdlib::logging::{set_logger, Level, LogRecord};
+pub use self::stdlib::pickle;
 #[doc(inline)]
 pub use self::thread::{
     at_exit, AtExit, BrokenThreadPool, ThreadPoolExecutor, ThreadPoolExecutorBuilder,

@@ -46,6 +46,8 @@ enum Raised {
         message: Option<String>,
         /// `None` once it was taken.
         payload: Mutex<Option<Box<dyn Any + Send>>>,
+        /// What is known of a panic in another process.
+        remote: Option<Box<dyn StdError + Send + Sync>>,
     },
 }
 
@@ -56,19 +58,18 @@ impl RefUnwindSafe for Raised {}
 impl Exception {
     /// An exception that is this error.
     pub fn new<E: StdError + Send + Sync + 'static>(error: E) -> Self {
-        Exception(Arc::new(Raised::Error {
-            type_name: type_name::<E>(),
-            error: Box::new(error),
-        }))
+        Exception::named(type_name::<E>(), Box::new(error))
     }
 
     /// An exception that is this error. The name of its type is no longer known, and given as
     /// `Error`.
     pub fn from_boxed(error: Box<dyn StdError + Send + Sync>) -> Self {
-        Exception(Arc::new(Raised::Error {
-            type_name: "Error",
-            error,
-        }))
+        Exception::named("Error", error)
+    }
+
+    /// An exception that is this error, of a type of this name.
+    pub(super) fn named(type_name: &'static str, error: Box<dyn StdError + Send + Sync>) -> Self {
+        Exception(Arc::new(Raised::Error { type_name, error }))
     }
 
     /// An exception that is a panic, from what `catch_unwind` or `JoinHandle::join` returned.
@@ -80,22 +81,37 @@ impl Exception {
         Exception(Arc::new(Raised::Panic {
             message,
             payload: Mutex::new(Some(payload)),
+            remote: None,
+        }))
+    }
+
+    /// An exception that is a panic in another process, whose payload stayed there.
+    pub(super) fn from_remote_panic(
+        message: Option<String>,
+        remote: Box<dyn StdError + Send + Sync>,
+    ) -> Self {
+        let payload: Box<dyn Any + Send> = match &message {
+            Some(message) => Box::new(message.clone()),
+            None => Box::new(()),
+        };
+        Exception(Arc::new(Raised::Panic {
+            message,
+            payload: Mutex::new(Some(payload)),
+            remote: Some(remote),
         }))
     }
 
     /// An exception that is just a text: `Exception("text")` in Python.
     pub fn msg(text: impl Into<String>) -> Self {
-        Exception(Arc::new(Raised::Error {
-            type_name: "Exception",
-            error: Box::new(Message(text.into())),
-        }))
+        Exception::named("Exception", Box::new(Message(text.into())))
     }
 
-    /// The error, unless the exception is a panic.
+    /// The error, unless the exception is a panic. One in another process is an error as well, a
+    /// [`RemoteError`](super::pickle::RemoteError), which knows where it happened.
     pub fn as_error(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
         match &*self.0 {
             Raised::Error { error, .. } => Some(&**error),
-            Raised::Panic { .. } => None,
+            Raised::Panic { remote, .. } => remote.as_deref(),
         }
     }
 
@@ -187,7 +203,8 @@ pub(super) fn drop_payload(mut payload: Box<dyn Any + Send>) {
 }
 
 /// The error inside of an exception that is just a text.
-struct Message(String);
+/// What [`Exception::msg`] makes.
+pub(super) struct Message(pub(super) String);
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
