@@ -142,7 +142,8 @@ impl Exception {
         Exception::named("Exception", Box::new(Message(text.into())))
     }
 
-    /// The error, unless the exception is a panic.
+    /// The error, unless the exception is a panic. One in another process is an error as well, a
+    /// [`RemoteError`](super::pickle::RemoteError), which knows where it happened.
     pub fn as_error(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
         match &*self.0 {
             Raised::Error { error, .. } => Some(&**error),

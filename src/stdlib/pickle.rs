@@ -121,7 +121,6 @@
 
 use std::any::type_name;
 use std::borrow::Cow;
-use std::convert::TryFrom;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
@@ -205,7 +204,7 @@ pub fn loads<T: Load>(bytes: &[u8]) -> Result<T, PickleError> {
 
 /// A value cannot be pickled, or bytes cannot be unpickled.
 ///
-/// CPython: `pickle.PicklingError` and `pickle.UnpicklingError`.
+/// CPython: `pickle.PickleError`, `pickle.PicklingError` and `pickle.UnpicklingError`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PickleError {
     message: Cow<'static, str>,
