@@ -901,13 +901,13 @@ fn parent_entry() {
         .worker_args(arguments)
         .build()
         .unwrap();
-    let _ = pool.submit(echo, vec![1; 1_000_000]).unwrap();
+    drop(pool.submit(echo, vec![1; 1_000_000]).unwrap());
     loop {
-        let _ = pool.submit(sleep_ms, 1_000_000).unwrap();
+        drop(pool.submit(sleep_ms, 1_000_000).unwrap());
         for n in 0..200 {
             pool.submit(square, n).unwrap().result(None).unwrap();
         }
-        let _ = pool.submit(sleep_ms, 1_000_000).unwrap();
+        drop(pool.submit(sleep_ms, 1_000_000).unwrap());
         let _ = pool
             .submit(bytes, 100_000_000)
             .unwrap()
@@ -951,7 +951,7 @@ fn no_worker_and_no_file_outlives_a_killed_parent() {
 
 #[test]
 fn other_entry() {
-    if env::args().last().as_deref() == Some("--multiprocessing-fork") {
+    if env::args().any(|argument| argument == "--multiprocessing-fork") {
         freeze_support(|registry| {
             registry.register(mul);
         });
