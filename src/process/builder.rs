@@ -132,17 +132,24 @@ impl ProcessPoolExecutorBuilder {
     /// CPython: `ProcessPoolExecutor.__init__` in `process.py`.
     pub fn build(self) -> Result<ProcessPoolExecutor, ValueError> {
         let processors = || thread::available_parallelism().map_or(1, |n| n.get());
-        let max_workers = self.max_workers.unwrap_or_else(processors);
+        let ProcessPoolExecutorBuilder {
+            max_workers,
+            initializer,
+            max_tasks_per_child,
+            on_crash,
+            worker_args,
+        } = self;
+        let max_workers = max_workers.unwrap_or_else(processors);
         if max_workers == 0 {
             return Err(ValueError::new("max_workers must be greater than 0"));
         }
-        if self.max_tasks_per_child == Some(0) {
+        if max_tasks_per_child == Some(0) {
             return Err(ValueError::new("max_tasks_per_child must be >= 1"));
         }
         let registry = Registry::published().ok_or_else(|| {
             ValueError::new("process::freeze_support must be called first in main")
         })?;
-        let initializer = self.initializer.map(|make| make(&registry)).transpose();
+        let initializer = initializer.map(|make| make(&registry)).transpose();
         let initializer = initializer.map_err(|_| {
             ValueError::new("the initializer is not registered, or its arguments cannot be dumped")
         })?;
@@ -150,9 +157,9 @@ impl ProcessPoolExecutorBuilder {
         let pool = global(|global| {
             let pool = Arc::new(Pool {
                 max_workers,
-                max_tasks_per_child: self.max_tasks_per_child.unwrap_or(usize::MAX),
-                on_crash: self.on_crash,
-                worker_args: self.worker_args,
+                max_tasks_per_child: max_tasks_per_child.unwrap_or(usize::MAX),
+                on_crash,
+                worker_args,
                 initializer,
                 registry,
                 number: global.counter,
