@@ -58,7 +58,7 @@ pub use self::map::{MapWith, Submit, Unsubmitted};
 pub use self::options::{MapOptions, ShutdownOptions};
 pub use self::waker::Awaited;
 pub(super) use self::work::{Blocked, Help, PoolNumber, Work, NO_NUMBER};
-pub use super::stdlib::exceptions::{Exception, TimeoutError, ValueError};
+pub use super::stdlib::exceptions::{Exception, IntoException, TimeoutError, ValueError};
 
 /// When [`wait`] returns.
 ///
@@ -1101,7 +1101,8 @@ impl<T> Future<T> {
 /// [`shutdown_with`](Executor::shutdown_with). It makes a [`Future`] for each call, asks
 /// [`set_running_or_notify_cancel`] before it runs one, and completes it with
 /// [`set_result`](Future::set_result) or [`set_exception`](Future::set_exception). A reference to
-/// an executor is an executor, too.
+/// an executor is an executor, too. The conformance kit, the folder `tests/executor/` of the
+/// repository, tests executors of your own and names the promises that they break.
 ///
 /// [`set_running_or_notify_cancel`]: Future::set_running_or_notify_cancel
 ///

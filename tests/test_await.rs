@@ -432,6 +432,31 @@ fn a_dropped_task_leaves_nothing_behind() {
     assert_eq!((counter.woken(), stays.woken()), (0, 1));
 }
 
+/// It takes back what it has left, and nothing of anybody else's: neither the callbacks around it, nor another task's
+/// waker; and nothing if it has left nothing.
+#[test]
+fn a_dropped_task_takes_nobody_elses_callback() {
+    let future: Future<i32> = Future::new();
+    let called = Arc::new(Mutex::new(Vec::new()));
+    let call = |name: &'static str| {
+        let called = Arc::clone(&called);
+        future.add_done_callback(move |_| called.lock().unwrap().push(name));
+    };
+    let (dropped, stays) = (Counter::new(), Counter::new());
+    call("before");
+    let mut task = future.clone();
+    assert!(poll(&mut task, &dropped).is_pending());
+    call("between");
+    let mut staying = future.clone();
+    assert!(poll(&mut staying, &stays).is_pending());
+    call("after");
+    drop(task);
+    drop(future.clone());
+    future.set_result(1).unwrap();
+    assert_eq!(*called.lock().unwrap(), ["before", "between", "after"]);
+    assert_eq!((dropped.woken(), stays.woken()), (0, 1));
+}
+
 /// An `async` block that is dropped while it awaits drops the handle that it awaits.
 #[test]
 fn a_dropped_async_block_leaves_nothing_behind() {

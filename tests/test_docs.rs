@@ -574,7 +574,9 @@ fn row_43_what_python_keeps_in_attributes() {
         let waiting = pool.submit(|| ()).unwrap();
         assert_eq!((pool.thread_count(), pool.queue_size()), (3, 1));
         assert_eq!(waiting.state(), State::Pending);
+        assert!(!pool.is_shutdown());
         pool.shutdown_with(ShutdownOptions::new().wait(false));
+        assert!(pool.is_shutdown());
         assert_eq!(pool.queue_size(), 1, "the sentinel is no call");
         gate.open();
         pool.shutdown();
@@ -624,6 +626,66 @@ fn row_65_a_value_is_cloned_without_the_lock() {
         let clone = future.result(None).map(drop);
         assert!(clone.is_ok());
         cell.lock().unwrap().take();
+    });
+}
+
+#[test]
+fn row_69_what_shutdown_meets_first_is_run_or_cancelled() {
+    watchdog("a pool that is shut down at once", || {
+        for _ in 0..300 {
+            let pool = ThreadPoolExecutor::new(5).unwrap();
+            let (sender, ran) = mpsc::channel();
+            let future = pool.submit(move || sender.send(()).unwrap()).unwrap();
+            pool.shutdown_with(ShutdownOptions::new().cancel_futures(true));
+            assert!(future.done());
+            assert_eq!(ran.try_recv().is_ok(), !future.cancelled());
+        }
+    });
+}
+
+#[test]
+fn row_70_a_pool_is_shut_down_while_its_results_are_read() {
+    watchdog("map_with and a pool that ends", || {
+        let pool = ThreadPoolExecutor::new(2).unwrap();
+        let options = MapOptions::new().timeout(Duration::from_secs(60));
+        let borrows = pool.map_with(|n: u32| n * n, 0..5, options).unwrap();
+        pool.shutdown_with(ShutdownOptions::new().wait(false));
+        let squares: Result<Vec<_>, _> = borrows.collect();
+        assert_eq!(squares.unwrap(), [0, 1, 4, 9, 16]);
+
+        let pool = ThreadPoolExecutor::new(2).unwrap();
+        let owns = pool.map(|n: u32| n * n, 0..5).unwrap();
+        drop(pool);
+        let squares: Result<Vec<_>, _> = owns.collect();
+        assert_eq!(squares.unwrap(), [0, 1, 4, 9, 16]);
+    });
+}
+
+#[test]
+fn row_71_a_callback_more_than_sixteen_deep_is_called_later() {
+    watchdog("nested callbacks", || {
+        let futures: Vec<_> = (0..40).map(|_| Future::new()).collect();
+        // Of each future but the last: whether the callback of the next one had been called when the
+        // `set_result` of that one returned.
+        let called = Arc::new(Mutex::new(vec![false; futures.len()]));
+        let within = Arc::new(Mutex::new(vec![false; futures.len() - 1]));
+        for (n, future) in futures.iter().enumerate() {
+            let (called, within) = (Arc::clone(&called), Arc::clone(&within));
+            let next = futures.get(n + 1).cloned();
+            future.add_done_callback(move |_| {
+                called.lock().unwrap()[n] = true;
+                if let Some(next) = next {
+                    next.set_result(()).unwrap();
+                    next.result(None).expect("its result is there");
+                    within.lock().unwrap()[n] = called.lock().unwrap()[n + 1];
+                }
+            });
+        }
+        futures[0].set_result(()).unwrap();
+        assert!(called.lock().unwrap().iter().all(|called| *called));
+        let within = within.lock().unwrap();
+        assert!(within[..15].iter().all(|within| *within), "{within:?}");
+        assert!(!within[15], "{within:?}");
     });
 }
 

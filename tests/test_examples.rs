@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Once;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,21 +61,26 @@ fn run_with(command: &mut Command, stdout: Stdio, stderr: Stdio) -> Output {
         .unwrap();
     let stdout = child.stdout.take().map(read_all);
     let stderr = child.stderr.take().map(read_all);
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if started.elapsed() > WATCHDOG {
-            let _ = child.kill();
-            panic!("{command:?} hangs");
-        }
-        thread::sleep(Duration::from_millis(5));
-    };
+    let status = wait_for(&mut child, &format!("{command:?}"));
     Output {
         code: status.code(),
         stdout: stdout.map_or_else(String::new, |thread| thread.join().unwrap()),
         stderr: stderr.map_or_else(String::new, |thread| thread.join().unwrap()),
+    }
+}
+
+/// Waits for the end of a program, or fails the test if there is none.
+fn wait_for(child: &mut Child, what: &str) -> ExitStatus {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if started.elapsed() > WATCHDOG {
+            let _ = child.kill();
+            panic!("{what} hangs");
+        }
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -102,6 +107,75 @@ fn scratch(name: &str) -> PathBuf {
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).unwrap();
     directory
+}
+
+/// All of them, as Cargo.toml has them.
+fn examples() -> Vec<String> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let manifest = fs::read_to_string(manifest).unwrap();
+    let names = manifest.split("[[example]]").skip(1).map(|table| {
+        let name = table.lines().find_map(|line| line.strip_prefix("name = "));
+        name.unwrap().trim_matches('"').to_owned()
+    });
+    let names: Vec<String> = names.collect();
+    assert!(names.len() >= 8, "{names:?}");
+    names
+}
+
+/// What a shell makes of `example | true`, and of `example | head -n 1`.
+#[cfg(unix)]
+#[test]
+fn every_example_ends_quietly_when_nobody_reads() {
+    for name in examples() {
+        let output = run_with(&mut example(&name), unread(), Stdio::piped());
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""), "{name}");
+
+        let mut child = example(&name)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut byte = [0];
+        let mut stdout = child.stdout.take().unwrap();
+        while stdout.read(&mut byte).unwrap() > 0 && byte != *b"\n" {}
+        assert_eq!(byte, *b"\n", "{name} prints a line");
+        drop(stdout);
+        let stderr = read_all(child.stderr.take().unwrap());
+        assert_eq!(wait_for(&mut child, &name).code(), Some(0), "{name}");
+        assert_eq!(stderr.join().unwrap(), "", "{name}");
+    }
+}
+
+/// A standard output that is not open at all, as after `>&-`.
+#[cfg(unix)]
+#[test]
+fn every_example_runs_without_a_standard_output() {
+    for name in examples() {
+        let program = example(&name);
+        let output = run(Command::new("sh")
+            .args(["-c", "exec \"$PROGRAM\" >&-"])
+            .env("PROGRAM", program.get_program())
+            .current_dir(env!("CARGO_MANIFEST_DIR")));
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""), "{name}");
+    }
+}
+
+/// A full disk is an error, and not a reader that has seen enough.
+#[cfg(target_os = "linux")]
+#[test]
+fn every_example_says_when_it_cannot_print() {
+    for name in examples() {
+        let full = Stdio::from(fs::File::create("/dev/full").unwrap());
+        let output = run_with(&mut example(&name), full, Stdio::piped());
+        assert_eq!(output.code, Some(1), "{name}: {}", output.stderr);
+        assert_eq!(
+            output.stderr.lines().count(),
+            1,
+            "{name}: {}",
+            output.stderr
+        );
+    }
 }
 
 mod word_count {
@@ -364,9 +438,85 @@ mod word_count {
         assert_eq!(counts(&output.stdout, "total"), [1, 2, 10]);
     }
 
+    #[test]
+    fn help_is_printed_and_options_that_there_are_not_are_named() {
+        for help in [&["--help"][..], &["-h"], &["src", "--help"]] {
+            let output = word_count("C", help);
+            assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+            assert!(output.stdout.starts_with("Usage: word_count "));
+        }
+        let output = word_count("C", ["--heavens"]);
+        assert_eq!((output.code, &*output.stdout), (Some(1), ""));
+        assert_eq!(
+            output.stderr,
+            "word_count: no option --heavens; see --help\n"
+        );
+    }
+
+    #[test]
+    fn behind_two_hyphens_everything_is_a_path() {
+        let directory = scratch("behind_two_hyphens");
+        fs::write(directory.join("--help"), "three words here\n").unwrap();
+        fs::write(directory.join("--"), "one\n").unwrap();
+        let output = run(example("word_count")
+            .args(["--", "--help", "--"])
+            .env("LC_ALL", "C")
+            .current_dir(directory));
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+        assert_eq!(counts(&output.stdout, "total"), [2, 4, 21]);
+    }
+
+    #[test]
+    fn an_empty_argument_is_named() {
+        let output = word_count("C", ["", "src"]);
+        assert_eq!(output.code, Some(1));
+        assert!(
+            output.stderr.starts_with("word_count: '': "),
+            "{}",
+            output.stderr
+        );
+        assert!(counts(&output.stdout, "total")[0] > 0);
+    }
+
+    /// A name may hold anything but a slash and a zero.
+    #[cfg(unix)]
+    #[test]
+    fn names_tell_the_terminal_nothing() {
+        use std::os::unix::ffi::OsStrExt;
+        let directory = scratch("names_tell_the_terminal_nothing");
+        let names = [
+            (&b"one\x1b[31mred"[..], "one\\u{1b}[31mred"),
+            (b"two\nthree\r", "two\\nthree\\r"),
+            (b"four\xc2\x9b1A", "four\\u{9b}1A"),
+            ("five\u{202e}exe.txt".as_bytes(), "five\\u{202e}exe.txt"),
+            (b"six\xff", "six\u{fffd}"),
+            ("it's 'seven' è".as_bytes(), "it's 'seven' è"),
+        ];
+        for (name, _) in names {
+            fs::write(directory.join(OsStr::from_bytes(name)), "word\n").unwrap();
+        }
+        let output = word_count("C", [&directory]);
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+        assert_eq!(output.stdout.lines().count(), 3 + names.len());
+        for (_, shown) in names {
+            let line = format!("/{shown}\n");
+            assert!(output.stdout.contains(&line), "{shown} {}", output.stdout);
+        }
+        let missing = names.map(|(name, _)| OsStr::from_bytes(name));
+        let output = word_count("C", missing);
+        assert_eq!(output.code, Some(1));
+        let expected = names.map(|(_, shown)| format!("word_count: {shown}: "));
+        assert_eq!(output.stderr.lines().count(), expected.len());
+        for line in expected {
+            assert!(output.stderr.contains(&line), "{line} {}", output.stderr);
+        }
+    }
+
     #[cfg(unix)]
     #[test]
     fn an_output_that_nobody_reads_is_no_error() {
+        let output = run_with(example("word_count").arg("--help"), unread(), unread());
+        assert_eq!(output.code, Some(0));
         let output = run_with(example("word_count").arg("src"), unread(), Stdio::piped());
         assert_eq!((output.code, &*output.stderr), (Some(0), ""));
         let output = run_with(
@@ -593,7 +743,7 @@ mod fetch_urls {
                 "127.0.0.1",
                 "failed: bad address: it does not begin with http://",
             ),
-            ("", "failed: bad address: it does not begin with http://"),
+            ("''", "failed: bad address: it does not begin with http://"),
             (
                 "http://",
                 "failed: bad address: it has no host, or no valid port",
@@ -672,10 +822,37 @@ mod fetch_urls {
         }
     }
 
+    #[test]
+    fn help_is_printed() {
+        for help in [&["--help"][..], &["-h"], &["http://127.0.0.1:1", "--help"]] {
+            let output = fetch_urls(help);
+            assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+            assert!(output.stdout.starts_with("Usage: fetch_urls "));
+        }
+    }
+
+    /// Neither an address nor what a server answers.
+    #[test]
+    fn what_others_say_tells_the_terminal_nothing() {
+        let rude = serve(|stream| {
+            send(stream, b"HTTP/1.1 500 \x1b[2Jgone\x07\r\n\r\n");
+        });
+        let output = fetch_urls([&*rude, "http://\x1b[31m/\nsecond\u{202e}"]);
+        assert_eq!(output.code, Some(1));
+        assert_eq!(output.stdout.lines().count(), 2, "{}", output.stdout);
+        let shown = line(&output, &rude);
+        assert_eq!(shown, "failed: HTTP status 500 \\u{1b}[2Jgone\\u{7}");
+        let shown = line(&output, "http://\\u{1b}[31m/\\nsecond\\u{202e}");
+        assert!(shown.starts_with("failed: bad address"), "{shown}");
+    }
+
     #[cfg(unix)]
     #[test]
     fn an_output_that_nobody_reads_is_no_error() {
-        let output = run_with(&mut example("fetch_urls"), unread(), Stdio::piped());
-        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+        for argument in [None, Some("--help")] {
+            let mut command = example("fetch_urls");
+            let output = run_with(command.args(argument), unread(), Stdio::piped());
+            assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+        }
     }
 }

@@ -13,8 +13,7 @@ mod thread_per_task;
 
 use bounded::BoundedExecutor;
 use concurrent_futures::{
-    wait, Error, Executor, Future, MapOptions, ShutdownOptions, SubmitError, ThreadPoolExecutor,
-    ALL_COMPLETED,
+    wait, Executor, Future, ShutdownOptions, SubmitError, ThreadPoolExecutor, ALL_COMPLETED,
 };
 use executor::util::watchdog;
 use inline::InlineExecutor;
@@ -24,96 +23,6 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 use thread_per_task::ThreadPerTaskExecutor;
-
-/// What holds of all of them, whatever threads they use.
-fn check_executor(executor: &(impl Executor + Sync)) {
-    // Results and errors.
-    assert_eq!(executor.submit(|| 6 * 7).unwrap().result(None).unwrap(), 42);
-    let failed = executor.try_submit(|| "x".parse::<i32>()).unwrap();
-    match failed.result(None) {
-        Err(Error::Exception(exception)) => assert_eq!(exception.type_name(), "ParseIntError"),
-        other => panic!("{other:?}"),
-    }
-    let panicked = executor.submit(|| -> i32 { resume_unwind(Box::new("oh no")) });
-    let exception = panicked.unwrap().exception(None).unwrap().unwrap();
-    assert_eq!(exception.panic_message(), Some("oh no"));
-
-    // What the call captured is gone before its outcome can be seen.
-    for fails in [false, true] {
-        let captured = Arc::new(());
-        let capture = Arc::clone(&captured);
-        let future = executor
-            .submit(move || {
-                let _capture = capture;
-                if fails {
-                    resume_unwind(Box::new("oh no"));
-                }
-            })
-            .unwrap();
-        assert_eq!(future.exception(None).unwrap().is_some(), fails);
-        assert_eq!(Arc::strong_count(&captured), 1);
-    }
-
-    // All that is provided by the trait.
-    let squares = executor.map(|n: u64| n * n, 0..50).unwrap();
-    assert_eq!(squares.map(Result::unwrap).sum::<u64>(), 40_425);
-    let options = MapOptions::new().buffersize(3).chunksize(2);
-    let squares = executor.map_with(|n: u64| n * n, 0.., options).unwrap();
-    assert_eq!(squares.take(50).map(Result::unwrap).sum::<u64>(), 40_425);
-
-    // From several threads.
-    thread::scope(|scope| {
-        for thread in 0..3 {
-            scope.spawn(move || {
-                for n in 0..50 {
-                    let future = executor.submit(move || thread + n).unwrap();
-                    assert_eq!(future.take_result(None).unwrap(), thread + n);
-                }
-            });
-        }
-    });
-
-    // The end.
-    let last = executor.submit(|| 1).unwrap();
-    executor.shutdown();
-    assert!(last.done());
-    executor.shutdown_with(ShutdownOptions::new().wait(false).cancel_futures(true));
-    let captured = Arc::new(());
-    let capture = Arc::clone(&captured);
-    match executor.submit(move || drop(capture)) {
-        Err(SubmitError::Shutdown) => {}
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(Arc::strong_count(&captured), 1);
-}
-
-#[test]
-fn inline() {
-    watchdog("inline", || check_executor(&InlineExecutor::new()));
-}
-
-#[test]
-fn thread_per_task() {
-    watchdog("thread_per_task", || {
-        check_executor(&ThreadPerTaskExecutor::new());
-    });
-}
-
-#[test]
-fn bounded() {
-    watchdog("bounded", || {
-        for bound in [1, 4, 100] {
-            check_executor(&BoundedExecutor::new(
-                ThreadPoolExecutor::new(2).unwrap(),
-                bound,
-            ));
-        }
-        check_executor(&BoundedExecutor::new(ThreadPerTaskExecutor::new(), 2));
-        check_executor(&BoundedExecutor::new(InlineExecutor::new(), 1));
-        let inner = BoundedExecutor::new(ThreadPoolExecutor::new(2).unwrap(), 2);
-        check_executor(&BoundedExecutor::new(&inner, 3));
-    });
-}
 
 #[test]
 fn inline_runs_before_submit_returns() {
@@ -338,7 +247,7 @@ fn shutdown_wakes_those_who_wait_for_room() {
     });
 }
 
-/// A cancelled call has its room until a worker meets it, and no longer.
+/// A cancelled call gives its room back when it is cancelled, however long the worker is busy.
 #[test]
 fn room_of_a_cancelled_call() {
     watchdog("room_of_a_cancelled_call", || {
@@ -347,10 +256,10 @@ fn room_of_a_cancelled_call() {
         executor.submit(move || waiting.recv().is_err()).unwrap();
         let queued = executor.submit(|| 1).unwrap();
         assert!(queued.cancel());
-        assert!(executor.submit_if_room(|| 2).unwrap().is_none());
+        let next = executor.submit_if_room(|| 2).unwrap().expect("no room");
+        assert!(executor.submit_if_room(|| 3).unwrap().is_none());
         drop(gate);
-        // Blocks until the worker has come there.
-        assert_eq!(executor.submit(|| 3).unwrap().result(None).unwrap(), 3);
+        assert_eq!(next.result(None).unwrap(), 2);
     });
 }
 
@@ -359,7 +268,29 @@ fn a_bound_of_zero_panics() {
     assert!(catch_unwind(|| BoundedExecutor::new(InlineExecutor::new(), 0)).is_err());
 }
 
-// ---- Conformance: the mix-ins of CPython's tests.
+// ---- Conformance: the kit in executor/.
+
+mod thread_pool_conformance {
+    use super::{executor, ThreadPoolExecutor};
+    use concurrent_futures::at_exit;
+    use std::any::Any;
+
+    struct ThreadPoolMixin;
+
+    impl executor::ExecutorMixin for ThreadPoolMixin {
+        type Executor = ThreadPoolExecutor;
+
+        const AT_EXIT: Option<fn() -> Box<dyn Any>> = Some(|| Box::new(at_exit()));
+
+        fn executor_type(max_workers: usize) -> Result<Self::Executor, Box<dyn std::error::Error>> {
+            Ok(ThreadPoolExecutor::new(max_workers)?)
+        }
+    }
+
+    // The others are in test_as_completed.rs and test_wait.rs.
+    executor_tests!(ThreadPoolMixin);
+    shutdown_tests!(ThreadPoolMixin);
+}
 
 /// A case that has calls wait for what the caller does after `submit` has no meaning here.
 mod inline_conformance {
@@ -369,8 +300,6 @@ mod inline_conformance {
 
     impl executor::ExecutorMixin for InlineMixin {
         type Executor = InlineExecutor;
-
-        const BOUNDED: bool = false;
 
         fn executor_type(_: usize) -> Result<InlineExecutor, Box<dyn std::error::Error>> {
             Ok(InlineExecutor::new())
@@ -386,6 +315,14 @@ mod inline_conformance {
         test_no_stale_references
         test_free_reference
     }
+    instantiate! { InlineMixin, calls,
+        an_error_keeps_its_type
+        a_panic_is_an_exception
+        map_in_all_its_forms
+        several_threads_submit
+        a_call_may_use_the_executor
+        an_outcome_goes_with_its_last_handle
+    }
     instantiate! { InlineMixin, as_completed,
         test_no_timeout
         test_free_reference_yielded_future
@@ -393,6 +330,10 @@ mod inline_conformance {
     }
     instantiate! { InlineMixin, wait, test_all_completed }
     instantiate! { InlineMixin, shutdown, test_run_after_shutdown test_hang_gh94440 }
+    instantiate! { InlineMixin, ending,
+        a_refused_call_is_dropped
+        what_is_accepted_during_shutdown_is_run
+    }
 }
 
 /// All but the cases about a number of workers, and the end of the process.
@@ -427,10 +368,8 @@ mod bounded_conformance {
         type Executor = BoundedExecutor<ThreadPoolExecutor>;
 
         fn executor_type(max_workers: usize) -> Result<Self::Executor, Box<dyn std::error::Error>> {
-            Ok(BoundedExecutor::new(
-                ThreadPoolExecutor::new(max_workers)?,
-                50,
-            ))
+            let pool = ThreadPoolExecutor::new(max_workers)?;
+            Ok(BoundedExecutor::new(pool, 50))
         }
     }
 
@@ -440,8 +379,8 @@ mod bounded_conformance {
     shutdown_tests!(BoundedMixin);
 }
 
-/// With room for no more calls than there are workers. The cases that submit many calls before they let
-/// one end would block.
+/// With room for no more calls than there are workers, so that none waits for one. The cases that submit
+/// many calls before they let one end would block.
 mod full_conformance {
     use super::{executor, BoundedExecutor, ThreadPoolExecutor};
 
@@ -449,6 +388,8 @@ mod full_conformance {
 
     impl executor::ExecutorMixin for FullMixin {
         type Executor = BoundedExecutor<ThreadPoolExecutor>;
+
+        const BOUNDED: bool = false;
 
         fn executor_type(max_workers: usize) -> Result<Self::Executor, Box<dyn std::error::Error>> {
             let pool = ThreadPoolExecutor::new(max_workers)?;
@@ -460,4 +401,58 @@ mod full_conformance {
     as_completed_tests!(FullMixin);
     wait_tests!(FullMixin);
     instantiate! { FullMixin, shutdown, test_run_after_shutdown test_hang_gh94440 }
+    instantiate! { FullMixin, ending,
+        a_refused_call_is_dropped
+        shutdown_without_wait_loses_nothing
+        shutdown_waits_whoever_calls_it_again
+        what_is_accepted_during_shutdown_is_run
+        with_shuts_down_and_waits
+        shutdown_ends_the_threads
+        dropping_the_executor_ends_its_threads
+    }
+}
+
+/// Around executors of all kinds, and with less room than there are workers: what holds of all of them,
+/// whatever threads they use.
+macro_rules! around {
+    ($($name:ident: $executor:ty = $new:expr;)*) => {
+        $(
+            mod $name {
+                use super::*;
+
+                struct Mixin;
+
+                impl executor::ExecutorMixin for Mixin {
+                    type Executor = BoundedExecutor<$executor>;
+
+                    fn executor_type(_: usize) -> Result<Self::Executor, Box<dyn std::error::Error>> {
+                        Ok($new)
+                    }
+                }
+
+                instantiate! { Mixin, executor, test_submit test_map test_free_reference }
+                instantiate! { Mixin, calls,
+                    an_error_keeps_its_type
+                    a_panic_is_an_exception
+                    map_in_all_its_forms
+                    several_threads_submit
+                    an_outcome_goes_with_its_last_handle
+                }
+                instantiate! { Mixin, shutdown, test_run_after_shutdown test_hang_gh94440 }
+                instantiate! { Mixin, ending,
+                    a_refused_call_is_dropped
+                    what_is_accepted_during_shutdown_is_run
+                }
+            }
+        )*
+    };
+}
+
+around! {
+    room_for_1: ThreadPoolExecutor = BoundedExecutor::new(ThreadPoolExecutor::new(2)?, 1);
+    around_thread_per_task: ThreadPerTaskExecutor =
+        BoundedExecutor::new(ThreadPerTaskExecutor::new(), 2);
+    around_inline: InlineExecutor = BoundedExecutor::new(InlineExecutor::new(), 1);
+    around_bounded: BoundedExecutor<ThreadPoolExecutor> =
+        BoundedExecutor::new(BoundedExecutor::new(ThreadPoolExecutor::new(2)?, 2), 3);
 }

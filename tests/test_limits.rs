@@ -775,7 +775,7 @@ fn workers_at_rest_use_no_processor_time() {
                     pool.submit(move || barrier.wait().is_leader()).unwrap()
                 })
                 .collect();
-            wait(futures, None, ALL_COMPLETED);
+            let _ = wait(futures, None, ALL_COMPLETED);
         }
         until(steps, "all are there", || threads_named("rest_") == 32);
         let mut before = run_times("rest_");

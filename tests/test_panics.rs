@@ -155,7 +155,7 @@ fn in_a_callback() {
         assert_eq!(called.get(), 6);
         gate.open();
         steps.at("callbacks that workers run");
-        wait(futures.clone(), None, ALL_COMPLETED);
+        let _ = wait(futures.clone(), None, ALL_COMPLETED);
         capacity_is_whole(&pool, steps);
         steps.at("shutdown");
         pool.shutdown();

@@ -154,7 +154,7 @@ fn no_thread_is_started_while_one_is_certainly_idle() {
                     })
                     .collect();
                 steps.at(format!("{threads} of {workers}"));
-                wait(futures, None, ALL_COMPLETED);
+                let _ = wait(futures, None, ALL_COMPLETED);
                 assert_eq!(pool.thread_count(), threads);
                 for _ in 0..100 {
                     for k in 1..=threads {

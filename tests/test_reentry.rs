@@ -54,7 +54,7 @@ fn actions() -> Vec<Action> {
         }),
         ("wait", |pool| {
             let futures: Vec<_> = (0..4).filter_map(|n| pool.submit(move || n).ok()).collect();
-            wait(futures.clone(), None, ALL_COMPLETED);
+            let _ = wait(futures.clone(), None, ALL_COMPLETED);
             assert_eq!(as_completed(futures.clone(), None).count(), futures.len());
         }),
         ("map", |pool| {

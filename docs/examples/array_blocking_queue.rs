@@ -5,6 +5,10 @@
 //! cargo run --example array_blocking_queue
 //! ```
 
+#[macro_use]
+#[path = "printing/pipe.rs"]
+mod pipe;
+
 use concurrent_futures::{wait, Executor, ThreadPoolExecutor, ALL_COMPLETED};
 use std::error::Error;
 use std::fmt;
@@ -200,7 +204,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         })?);
     }
 
-    wait(producers, None, ALL_COMPLETED);
+    let _ = wait(producers, None, ALL_COMPLETED);
     for _ in 0..CONSUMERS {
         queue.put(None);
     }

@@ -4,6 +4,9 @@
 //! cargo run --example await_without_runtime
 //! ```
 
+#[macro_use]
+#[path = "printing/pipe.rs"]
+mod pipe;
 #[path = "runtime/mod.rs"]
 mod runtime;
 

@@ -6,6 +6,9 @@
 
 #[path = "executors/bounded.rs"]
 mod bounded;
+#[macro_use]
+#[path = "printing/pipe.rs"]
+mod pipe;
 
 use bounded::BoundedExecutor;
 use concurrent_futures::{Executor, ThreadPoolExecutor};

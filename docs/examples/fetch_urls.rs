@@ -20,6 +20,19 @@ use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
+use visible::visible;
+
+#[path = "printing/visible.rs"]
+mod visible;
+
+const HELP: &str = "\
+Usage: fetch_urls [--timeout SECONDS] [URL ...]
+
+Downloads http:// addresses at the same time, and prints each as it completes.
+An address has SECONDS to answer, from 1 to 3600, or 10 if not given. The exit
+status is 1 if one of them failed. Without an address, it serves a few pages to
+itself and downloads those.
+";
 
 fn main() -> ExitCode {
     match run() {
@@ -33,7 +46,15 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode, Box<dyn Error>> {
-    let (timeout, urls) = parse_arguments()?;
+    let (timeout, urls) = match parse_arguments()? {
+        Some(arguments) => arguments,
+        None => {
+            return match io::stdout().write_all(HELP.as_bytes()) {
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+                _ => Ok(ExitCode::SUCCESS),
+            };
+        }
+    };
     if urls.is_empty() {
         fetch_all(serve_pages()?, timeout)?;
         return Ok(ExitCode::SUCCESS);
@@ -46,8 +67,8 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     })
 }
 
-/// The time-out, and the addresses.
-fn parse_arguments() -> Result<(Duration, Vec<String>), String> {
+/// The time-out, and the addresses; nothing where there is a cry for help.
+fn parse_arguments() -> Result<Option<(Duration, Vec<String>)>, String> {
     let mut timeout = 10;
     let mut urls = Vec::new();
     // Not `env::args`, which panics when an argument is no Unicode.
@@ -55,7 +76,9 @@ fn parse_arguments() -> Result<(Duration, Vec<String>), String> {
         .skip(1)
         .map(|a| a.to_string_lossy().into_owned());
     while let Some(argument) = arguments.next() {
-        if argument == "--timeout" {
+        if ["--help", "-h"].contains(&&*argument) {
+            return Ok(None);
+        } else if argument == "--timeout" {
             let seconds = arguments.next().unwrap_or_default();
             timeout = match seconds.parse() {
                 Ok(seconds @ 1..=3600) => seconds,
@@ -65,7 +88,7 @@ fn parse_arguments() -> Result<(Duration, Vec<String>), String> {
             urls.push(argument);
         }
     }
-    Ok((Duration::from_secs(timeout), urls))
+    Ok(Some((Duration::from_secs(timeout), urls)))
 }
 
 /// Fetches each address in a task of its own, and returns how many failed.
@@ -98,8 +121,7 @@ fn print_as_completed(
     let mut failed = 0;
     for future in as_completed(url_of.keys().cloned(), None) {
         let future = future?;
-        // Escaped, so that it stays on its line, whatever it is.
-        let url = url_of[&future].escape_debug();
+        let url = visible(&url_of[&future]);
         let seconds = started.elapsed().as_secs_f64();
         let line = match future.take_result(None) {
             Ok(page) => format!("{seconds:7.3} s  {url}: {} bytes", page.body.len()),
@@ -152,7 +174,7 @@ impl fmt::Display for FetchError {
             FetchError::CutOff { received, length } => {
                 write!(f, "connection closed after {received} of {length} bytes")
             }
-            FetchError::Status(status) => write!(f, "HTTP status {}", status.escape_debug()),
+            FetchError::Status(status) => write!(f, "HTTP status {}", visible(status)),
         }
     }
 }

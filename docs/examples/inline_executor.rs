@@ -6,6 +6,9 @@
 
 #[path = "executors/inline.rs"]
 mod inline;
+#[macro_use]
+#[path = "printing/pipe.rs"]
+mod pipe;
 
 use concurrent_futures::{Error, Executor, ThreadPoolExecutor};
 use inline::InlineExecutor;

@@ -4,6 +4,9 @@
 //! cargo run --example thread_per_task
 //! ```
 
+#[macro_use]
+#[path = "printing/pipe.rs"]
+mod pipe;
 #[path = "executors/thread_per_task.rs"]
 mod thread_per_task;
 

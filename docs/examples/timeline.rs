@@ -7,11 +7,13 @@
 //!
 //! A picture that this has drawn is in `docs/pictures/timeline.svg`.
 
+#[path = "printing/pipe.rs"]
+mod pipe;
+
 use concurrent_futures::{wait, Executor, Future, SubmitError, ThreadPoolExecutor, ALL_COMPLETED};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,7 +71,7 @@ fn run() -> Result<Vec<Span>, Box<dyn Error>> {
             futures.push(submit(&pool, futures.len() + 1, time, start)?);
         }
     }
-    wait(futures.clone(), None, ALL_COMPLETED);
+    let _ = wait(futures.clone(), None, ALL_COMPLETED);
     pool.shutdown();
     let mut spans = Vec::new();
     for future in futures {
@@ -203,9 +205,7 @@ fn draw(spans: &[Span]) -> String {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let spans = run()?;
-    let mut stdout = io::stdout();
-    stdout.write_all(draw(&spans).as_bytes())?;
-    stdout.flush()?;
+    pipe::print(&draw(&spans));
     Ok(())
 }
 

@@ -10,28 +10,40 @@
 //! pipes, sockets and devices, which might have no end; naming one is an error.
 //!
 //! What cannot be read is reported on standard error, the rest is still counted, and the exit status
-//! is 1.
+//! is 1. `--help` says so, too; what follows `--` is a path, whatever it looks like.
 
 use concurrent_futures::{as_completed, Executor, Future, ThreadPoolExecutor};
 use std::collections::HashMap;
 use std::env;
 use std::error::Error;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use visible::visible;
 use words::{Encoding, Words};
 
+#[path = "printing/visible.rs"]
+mod visible;
 #[path = "word_count/words.rs"]
 mod words;
 
+const HELP: &str = "\
+Usage: word_count [--] [PATH ...]
+
+Counts lines, words and bytes of every file under the paths, as wc does, one
+task a file, and prints the ten largest and the total. Without a path, it
+counts this project's own docs and src.
+
+A symbolic link is followed if it is named, and passed over if it is met in a
+directory. What cannot be read is reported on standard error, the rest is still
+counted, and the exit status is 1.
+";
+
 fn main() -> ExitCode {
-    let mut paths: Vec<PathBuf> = env::args_os().skip(1).map(PathBuf::from).collect();
-    if paths.is_empty() {
-        paths = own_directories();
-    }
-    match run(paths) {
+    match parse_arguments(env::args_os().skip(1)).and_then(run) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -41,22 +53,59 @@ fn main() -> ExitCode {
     }
 }
 
+/// The paths, or nothing where there is a cry for help.
+fn parse_arguments(
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<Option<Vec<PathBuf>>, Box<dyn Error>> {
+    let (mut paths, mut options) = (Vec::new(), true);
+    for argument in arguments {
+        match argument.to_str() {
+            Some("--help" | "-h") if options => return Ok(None),
+            Some("--") if options => options = false,
+            Some(option) if options && option.starts_with('-') && option != "-" => {
+                return Err(format!("no option {}; see --help", visible(option)).into());
+            }
+            _ => paths.push(PathBuf::from(argument)),
+        }
+    }
+    if paths.is_empty() {
+        paths = own_directories();
+    }
+    Ok(Some(paths))
+}
+
 /// Whether everything could be counted.
-fn run(paths: Vec<PathBuf>) -> Result<bool, Box<dyn Error>> {
+fn run(paths: Option<Vec<PathBuf>>) -> Result<bool, Box<dyn Error>> {
+    let paths = match paths {
+        Some(paths) => paths,
+        None => {
+            let_go(io::stdout().write_all(HELP.as_bytes()))?;
+            return Ok(true);
+        }
+    };
     let mut report = Report::default();
     let files = find_files(paths, &mut report);
     // The `with` statement: when the body ends, the pool is shut down, and its threads are gone.
     ThreadPoolExecutor::new(None)?.with(|pool| count_all(pool, files, &mut report))?;
     report.sort();
     for (path, error) in &report.failures {
-        complain(&format!("{}: {error}", path.display()));
+        complain(&format!("{}: {error}", shown(path)));
     }
-    match report.print(&mut io::stdout().lock()) {
-        // The reader, `head` perhaps, has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        printed => printed?,
-    }
+    let_go(report.print(&mut io::stdout().lock()))?;
     Ok(report.failures.is_empty())
+}
+
+/// The reader, `head` perhaps, has seen enough: that is no error.
+fn let_go(printed: io::Result<()>) -> io::Result<()> {
+    match printed {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
+/// Whoever names a file may put anything into the name.
+fn shown(path: &Path) -> String {
+    visible(&path.to_string_lossy())
 }
 
 /// Submits a task for each file, and adds up what they return, in whatever order they finish.
@@ -174,7 +223,7 @@ impl Report {
         writeln!(out, "Largest {largest} of {} files:", self.counted.len())?;
         writeln!(out, "{:>10} {:>10} {:>12}", "lines", "words", "bytes")?;
         for (path, counts) in &self.counted[..largest] {
-            counts.print(out, &path.display().to_string())?;
+            counts.print(out, &shown(path))?;
         }
         self.total().print(out, "total")?;
         out.flush()

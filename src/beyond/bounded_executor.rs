@@ -1,9 +1,10 @@
 //! At most so many calls at a time.
 
-use super::super::_base::{Exception, Executor, Future, ShutdownOptions, SubmitError};
+use super::super::_base::{
+    Exception, Executor, Future, IntoException, ShutdownOptions, SubmitError,
+};
 use super::super::stdlib::threading::{Condition, Deadline};
 use super::promise::Promise;
-use std::error::Error as StdError;
 use std::fmt;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
@@ -163,13 +164,13 @@ impl<X: Executor> BoundedExecutor<X> {
     /// # Errors
     ///
     /// Those of the executor inside, and [`SubmitError::Full`].
-    pub fn try_submit<F, T, E>(&self, f: F) -> Result<Future<T>, SubmitError>
+    pub fn try_submit<F, T, E, M>(&self, f: F) -> Result<Future<T>, SubmitError>
     where
         F: FnOnce() -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: Into<Box<dyn StdError + Send + Sync>>,
+        E: IntoException<M>,
     {
-        Executor::try_submit(self, move || f().map_err(Exception::from_any))
+        Executor::try_submit(self, move || f().map_err(E::into_exception))
     }
 }
 

@@ -6,6 +6,7 @@ use std::any::{type_name, Any};
 use std::error::Error as StdError;
 use std::fmt;
 use std::mem;
+use std::ops::Deref;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -72,32 +73,12 @@ impl Exception {
     /// An exception that is this error. The name of its type is no longer known, and given as
     /// `Error`.
     pub fn from_boxed(error: Box<dyn StdError + Send + Sync>) -> Self {
-        Exception::from_any(error)
-    }
-
-    /// An exception that is what a call returned as its error, whatever that is: an error, a box with an
-    /// error in it, a text, or an exception already.
-    ///
-    /// ```
-    /// use concurrent_futures::Exception;
-    ///
-    /// let texts = [
-    ///     Exception::from_any("text"),
-    ///     Exception::from_any(String::from("text")),
-    ///     Exception::from_any(Exception::msg("text")),
-    /// ];
-    /// assert!(texts.iter().all(|it| it.to_string() == "text" && it.type_name() == "Exception"));
-    /// assert_eq!(Exception::from_any("x".parse::<u8>().unwrap_err()).type_name(), "ParseIntError");
-    /// ```
-    pub fn from_any<E: Into<Box<dyn StdError + Send + Sync>>>(error: E) -> Self {
-        let type_name = match type_name::<E>() {
-            name if name.starts_with("alloc::boxed::Box<dyn ") => "Error",
-            "alloc::string::String" | "&str" => "Exception",
-            name => name,
-        };
-        match error.into().downcast::<Carried>() {
+        match error.downcast::<Carried>() {
             Ok(carried) => carried.0,
-            Err(error) => Exception(Arc::new(Raised::Error { type_name, error })),
+            Err(error) => Exception(Arc::new(Raised::Error {
+                type_name: "Error",
+                error,
+            })),
         }
     }
 
@@ -194,6 +175,53 @@ impl Exception {
             Raised::Error { type_name, .. } => without_paths(type_name),
             Raised::Panic { .. } => "panic".to_owned(),
         }
+    }
+}
+
+/// What a call may fail with: any error type, an [`Exception`], a text (`String`, `&'static str`), and a
+/// box with an error in it, be that std's or another crate's. `M` is found by the compiler: it tells the
+/// ways of conversion apart.
+pub trait IntoException<M> {
+    /// The exception that it is.
+    fn into_exception(self) -> Exception;
+}
+
+/// For what converts into an [`Exception`] by itself, as all errors do.
+#[derive(Debug)]
+pub enum AsException {}
+
+/// For a text.
+#[derive(Debug)]
+pub enum AsText {}
+
+/// For what has an error in it, and gives it away as a box.
+#[derive(Debug)]
+pub enum AsBox {}
+
+impl<E: Into<Exception>> IntoException<AsException> for E {
+    fn into_exception(self) -> Exception {
+        self.into()
+    }
+}
+
+impl IntoException<AsText> for String {
+    fn into_exception(self) -> Exception {
+        Exception::msg(self)
+    }
+}
+
+impl IntoException<AsText> for &'static str {
+    fn into_exception(self) -> Exception {
+        Exception::msg(self)
+    }
+}
+
+impl<E> IntoException<AsBox> for E
+where
+    E: Deref<Target = dyn StdError + Send + Sync> + Into<Box<dyn StdError + Send + Sync>>,
+{
+    fn into_exception(self) -> Exception {
+        Exception::from_boxed(self.into())
     }
 }
 

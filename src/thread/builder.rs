@@ -1,8 +1,7 @@
 //! The keyword parameters of `ThreadPoolExecutor.__init__`.
 
-use super::super::_base::Exception;
+use super::super::_base::{Exception, IntoException};
 use super::Initializer;
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
@@ -67,12 +66,12 @@ impl ThreadPoolExecutorBuilder {
     /// breaks the pool as a panic does. It is logged; see [`set_logger`](super::super::set_logger).
     ///
     /// CPython: the parameters `initializer` and `initargs`.
-    pub fn try_initializer<F, E>(mut self, initializer: F) -> Self
+    pub fn try_initializer<F, E, M>(mut self, initializer: F) -> Self
     where
         F: Fn() -> Result<(), E> + Send + Sync + 'static,
-        E: Into<Box<dyn StdError + Send + Sync>>,
+        E: IntoException<M>,
     {
-        self.initializer = Some(Arc::new(move || initializer().map_err(Exception::from_any)));
+        self.initializer = Some(Arc::new(move || initializer().map_err(E::into_exception)));
         self
     }
 

@@ -1,15 +1,14 @@
 //! What a pool has beside CPython's methods: what it is asked, and errors of more kinds.
 
 use super::super::_base::{
-    Exception, Executor, Future, Map, MapOptions, MapWith, ShutdownOptions, SubmitError,
+    Executor, Future, IntoException, Map, MapOptions, MapWith, ShutdownOptions, SubmitError,
     TimeoutError,
 };
 use super::super::stdlib::threading::lock;
 use super::ThreadPoolExecutor;
-use std::error::Error as StdError;
 
-/// As those of [`Executor`], for errors of more kinds: a trait of Rust 1.63 cannot ask for this bound
-/// without turning away executors that were written for the other one.
+/// As those of [`Executor`], for errors of more kinds: the trait cannot ask for this bound without turning
+/// away executors that were written for the other one.
 impl ThreadPoolExecutor {
     /// Schedules `f` and returns a future for its result. `f` may fail, with any error, a box with an
     /// error in it, a text (`String` or `&'static str`), or an [`Exception`].
@@ -31,13 +30,13 @@ impl ThreadPoolExecutor {
     /// ```
     ///
     /// CPython: `ThreadPoolExecutor.submit` in `thread.py`.
-    pub fn try_submit<F, T, E>(&self, f: F) -> Result<Future<T>, SubmitError>
+    pub fn try_submit<F, T, E, M>(&self, f: F) -> Result<Future<T>, SubmitError>
     where
         F: FnOnce() -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: Into<Box<dyn StdError + Send + Sync>>,
+        E: IntoException<M>,
     {
-        Executor::try_submit(self, move || f().map_err(Exception::from_any))
+        Executor::try_submit(self, move || f().map_err(E::into_exception))
     }
 
     /// [`map`](Executor::map) for an `f` that may fail, in the ways of
@@ -48,17 +47,17 @@ impl ThreadPoolExecutor {
     /// When the pool takes no more calls; those submitted so far are made all the same.
     ///
     /// CPython: `Executor.map` in `_base.py`.
-    pub fn try_map<F, I, T, E>(&self, f: F, iterable: I) -> Result<Map<T>, SubmitError>
+    pub fn try_map<F, I, T, E, M>(&self, f: F, iterable: I) -> Result<Map<T>, SubmitError>
     where
         F: Fn(I::Item) -> Result<T, E> + Send + Sync + 'static,
         I: IntoIterator,
         I::Item: Send + 'static,
         T: Send + 'static,
-        E: Into<Box<dyn StdError + Send + Sync>>,
+        E: IntoException<M>,
     {
         Executor::try_map(
             self,
-            move |item| f(item).map_err(Exception::from_any),
+            move |item| f(item).map_err(E::into_exception),
             iterable,
         )
     }
@@ -71,7 +70,7 @@ impl ThreadPoolExecutor {
     /// When the pool takes no more calls, or for a `buffersize` or `chunksize` of zero.
     ///
     /// CPython: `Executor.map` in `_base.py`.
-    pub fn try_map_with<F, I, T, E>(
+    pub fn try_map_with<F, I, T, E, M>(
         &self,
         f: F,
         iterable: I,
@@ -82,9 +81,9 @@ impl ThreadPoolExecutor {
         I: IntoIterator,
         I::Item: Send + 'static,
         T: Send + 'static,
-        E: Into<Box<dyn StdError + Send + Sync>>,
+        E: IntoException<M>,
     {
-        let f = move |item| f(item).map_err(Exception::from_any);
+        let f = move |item| f(item).map_err(E::into_exception);
         Executor::try_map_with(self, f, iterable, options)
     }
 }

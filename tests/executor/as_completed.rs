@@ -1,7 +1,10 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! The mix-in of CPython's `test_as_completed.py`, with its name and those of its cases.
 
 use super::util::{
-    cancelled_and_notified_future, create_future, exception_future, mul, pending_future,
+    cancelled_and_notified_future, create_future, exception_future, mul, pending_future, promise,
     running_future, successful_future, watchdog, Gate,
 };
 use super::{with_executor, ExecutorMixin};
@@ -13,6 +16,7 @@ use std::time::Duration;
 
 pub fn test_no_timeout<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`as_completed` yields every future, done or not, once");
         let fs = HashSet::from([
             cancelled_and_notified_future(),
             exception_future(),
@@ -29,6 +33,7 @@ pub fn test_no_timeout<M: ExecutorMixin>(name: &str) {
 
 pub fn test_future_times_out<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`as_completed` yields what is done, and then the time-out");
         let already_completed = HashSet::from([
             cancelled_and_notified_future(),
             exception_future(),
@@ -59,6 +64,7 @@ pub fn test_future_times_out<M: ExecutorMixin>(name: &str) {
 /// bpo-20367: duplicates neither fail nor are yielded twice. bpo-31641: any iterable will do.
 pub fn test_duplicate_futures<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`as_completed` yields a future once, however often it was given");
         let gate = Gate::new();
         let future1 = executor.submit(gate.call()).unwrap();
         let completed = as_completed(iter::repeat(future1.clone()).take(3), None);

@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! CPython's `executor.py`: what every executor does. Shutting it down, and the `with` statement,
 //! are in `shutdown.rs`.
 
-use super::util::{divmod, mul, Event, Gate, SHORT_TIMEOUT};
-use super::{with_executor, ExecutorMixin};
+use super::util::{blaming, divmod, mul, promise, short_timeout, Event, Gate};
+use super::{left_out, with_executor, ExecutorMixin};
 use concurrent_futures::{Error, Executor, MapOptions};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +28,7 @@ impl Drop for MyObject {
 
 pub fn test_submit<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("the result of a call is that of its future");
         let future = executor.submit(|| 2_i32.pow(8)).unwrap();
         assert_eq!(future.result(None).unwrap(), 256);
     });
@@ -33,6 +37,7 @@ pub fn test_submit<M: ExecutorMixin>(name: &str) {
 /// A closure's captures are its arguments, whatever their names.
 pub fn test_submit_keyword<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("a call is run with what it captured");
         let y = 8;
         let future = executor.submit(move || mul(2, y)).unwrap();
         assert_eq!(future.result(None).unwrap(), 16);
@@ -49,6 +54,7 @@ pub fn test_map<M: ExecutorMixin>(name: &str) {
     }
 
     with_executor::<M>(name, |executor| {
+        promise("`map` yields the results in the order of the items");
         let arguments = || (0..10).zip(0..10);
         let expected: Vec<i64> = arguments().map(pow).collect();
 
@@ -64,6 +70,7 @@ pub fn test_map<M: ExecutorMixin>(name: &str) {
 
 pub fn test_map_exception<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`map` yields what a call panicked with, and then ends");
         let mut i = executor
             .map(|(x, y)| divmod(x, y), [(1, 2), (1, 3), (1, 0), (1, 5)])
             .unwrap();
@@ -83,6 +90,7 @@ pub fn test_map_exception<M: ExecutorMixin>(name: &str) {
 
 pub fn test_map_timeout<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`map_with` a time-out yields the results that are there, and then the time-out");
         // A machine that is busy may not have got to the first two calls when the time is over; that
         // proves nothing, so it is given more.
         for timeout in [100, 1_000, 10_000, 60_000] {
@@ -119,6 +127,7 @@ pub fn test_map_timeout<M: ExecutorMixin>(name: &str) {
 /// bpo-12456: shutting down with as many calls under way as there are workers, and one more.
 pub fn test_shutdown_race_issue12456<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`shutdown` lets everything run that was submitted");
         let twos = vec![2; M::WORKER_COUNT + 1];
         let results = executor.map(|n: i32| n.to_string(), twos).unwrap();
         executor.shutdown();
@@ -132,6 +141,7 @@ pub fn test_shutdown_race_issue12456<M: ExecutorMixin>(name: &str) {
 /// bpo-16284: the executor does not hang onto references.
 pub fn test_no_stale_references<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("nothing is kept of a call that was run");
         let my_object = Arc::new(MyObject::default());
         let my_object_collected = my_object.collected.clone();
         let callee = Arc::clone(&my_object);
@@ -139,7 +149,7 @@ pub fn test_no_stale_references<M: ExecutorMixin>(name: &str) {
         drop(executor.submit(move || callee.my_method()).unwrap());
         drop(my_object);
         assert!(
-            my_object_collected.wait_timeout(SHORT_TIMEOUT),
+            my_object_collected.wait_timeout(short_timeout()),
             "Stale reference not collected within timeout."
         );
     });
@@ -148,23 +158,26 @@ pub fn test_no_stale_references<M: ExecutorMixin>(name: &str) {
 /// There are no negative numbers in a `usize`, so zero is all there is to refuse.
 pub fn test_max_workers_negative<M: ExecutorMixin>(name: &str) {
     if !M::BOUNDED {
-        println!("{name} left out: this executor has no number of workers");
-        return;
+        return left_out(name, "BOUNDED");
     }
-    match M::executor_type(0) {
-        Ok(_) => panic!("an executor of no workers"),
-        Err(error) => assert!(
-            error
-                .to_string()
-                .contains("max_workers must be greater than 0"),
-            "{error}"
-        ),
-    }
+    blaming(name, || {
+        promise("an executor of no workers is refused");
+        match M::executor_type(0) {
+            Ok(_) => panic!("there is an executor of no workers"),
+            Err(error) => assert!(
+                error
+                    .to_string()
+                    .contains("max_workers must be greater than 0"),
+                "{error}"
+            ),
+        }
+    });
 }
 
 /// bpo-14406: the result iterator keeps no reference to what it has yielded.
 pub fn test_free_reference<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("the iterator of `map` keeps nothing that it has yielded");
         let results = executor.map(|_| Arc::new(MyObject::default()), 0..10);
         let mut yielded = 0;
         for obj in results.unwrap() {

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! The mix-ins of CPython's `test_concurrent_futures`: what has to hold of every executor.
 //!
 //! To run them on an executor of your own, copy this folder into your `tests/`, tell it how to make
@@ -23,7 +26,23 @@
 //! ```
 //!
 //! Nothing but the public names of the crate is used. The macros expect the folder to be the module
-//! `executor` at the root of the test file.
+//! `executor` at the root of the test file. (If the crate is a module of yours, let the folder's lines
+//! that begin with `use concurrent_futures::` begin with its path.)
+//!
+//! A case that fails says which promise is broken, and then what it has seen:
+//!
+//! ```text
+//! broken promise: a call that runs is running, and cannot be cancelled
+//! a_call_is_running_while_it_runs: it runs, and its future is PENDING: ...
+//! ```
+//!
+//! - `executor.rs`, `as_completed.rs`, `wait.rs` and `shutdown.rs` are CPython's cases, under their names.
+//! - `calls.rs` and `ending.rs` are what those leave open: `executor_tests!` and `shutdown_tests!` have them,
+//!   too. What an executor may choose is a constant of the mix-in, which its message names.
+//! - An executor for which a case has no meaning at all, such as one that runs every call within
+//!   `submit`, names those that are left: `instantiate! { Mine, executor, test_submit test_map }`.
+//! - A case that hangs is ended after 60 seconds, or as many as the environment variable
+//!   `WATCHDOG_SECONDS` says: `WATCHDOG_SECONDS=5 cargo test` while the executor is young.
 
 // Each test file uses a part of this folder.
 #![allow(dead_code, unused_macros)]
@@ -33,8 +52,12 @@
 use concurrent_futures::Executor;
 use std::any::Any;
 use std::error::Error;
+use std::mem::ManuallyDrop;
+use util::{promise, watchdog};
 
 pub mod as_completed;
+pub mod calls;
+pub mod ending;
 // `executor.rs` of the folder `executor` is CPython's `executor.py`.
 #[allow(clippy::module_inception)]
 pub mod executor;
@@ -52,10 +75,22 @@ pub trait ExecutorMixin: 'static {
     /// `test_cancel_futures` wants few.
     const WORKER_COUNT: usize = 5;
 
-    /// Whether an executor of `max_workers` runs no more than so many calls at once, and refuses to
-    /// have none. If not, `test_cancel_futures` and `test_max_workers_negative` mean nothing and are
-    /// left out.
+    /// Whether an executor of `max_workers` runs no more than so many calls at once, lets the others wait
+    /// without blocking `submit`, and refuses to have no workers. If not, the cases about calls that wait
+    /// for a worker, and about the number of workers, mean nothing and are left out.
     const BOUNDED: bool = true;
+
+    /// Whether calls that wait for a worker begin in the order in which they were submitted, as CPython's
+    /// do. A stack, or a queue with priorities, says no.
+    const IN_ORDER: bool = true;
+
+    /// Whether the threads that run the calls are the executor's own, and end soon after `shutdown`. One
+    /// that runs them on threads that others use, too, says no.
+    const OWN_THREADS: bool = true;
+
+    /// Whether they end also if the executor is dropped without `shutdown`, as CPython's do; once they have
+    /// run what was submitted, or it was cancelled. Whether the drop waits for that is free.
+    const DROP_ENDS_THREADS: bool = true;
 
     /// A new executor. CPython: `self.executor_type(max_workers=max_workers)`.
     fn executor_type(max_workers: usize) -> Result<Self::Executor, Box<dyn Error>>;
@@ -74,10 +109,30 @@ pub fn with_executor<M: ExecutorMixin>(
     name: &str,
     case: impl FnOnce(&M::Executor) + Send + 'static,
 ) {
-    util::watchdog(name, || {
-        let executor = M::executor_type(M::WORKER_COUNT).expect("no executor");
-        executor.with(|executor| case(executor));
+    with_workers::<M>(name, M::WORKER_COUNT, case);
+}
+
+/// The same on an executor of so many workers.
+pub fn with_workers<M: ExecutorMixin>(
+    name: &str,
+    max_workers: usize,
+    case: impl FnOnce(&M::Executor) + Send + 'static,
+) {
+    watchdog(name, move || {
+        promise("an executor can be made");
+        // If the case panics it is left as it is: neither a `shutdown` nor a drop that hangs is to
+        // hide what the case has found.
+        let executor = ManuallyDrop::new(M::executor_type(max_workers).expect("no executor"));
+        case(&executor);
+        promise("`shutdown` returns once all calls have ended");
+        executor.shutdown();
+        drop(ManuallyDrop::into_inner(executor));
     });
+}
+
+/// Says that a case is left out, and by which constant of the mix-in.
+fn left_out(name: &str, constant: &str) {
+    println!("{name} left out: for this executor, {constant} is false");
 }
 
 /// Makes a test of each case named, for the module's own use.
@@ -95,7 +150,7 @@ macro_rules! instantiate {
     };
 }
 
-/// CPython: `ExecutorTest` in `executor.py`.
+/// CPython: `ExecutorTest` in `executor.py`. And `calls.rs`.
 macro_rules! executor_tests {
     ($mixin:ty) => {
         instantiate! { $mixin, executor,
@@ -108,6 +163,25 @@ macro_rules! executor_tests {
             test_no_stale_references
             test_max_workers_negative
             test_free_reference
+        }
+        instantiate! { $mixin, calls,
+            a_call_is_running_while_it_runs
+            an_error_keeps_its_type
+            a_panic_is_an_exception
+            map_in_all_its_forms
+            several_threads_submit
+            as_many_calls_as_workers_run_side_by_side
+            no_more_calls_than_workers_run_at_once
+            calls_begin_in_the_order_of_their_submission
+            a_cancelled_call_is_never_run
+            whoever_waits_for_a_cancelled_call_is_told
+            a_call_may_use_the_executor
+            a_callback_may_use_the_executor
+            a_worker_survives_panics
+            a_worker_survives_what_others_do_to_its_future
+            a_cancelled_call_is_let_go_of
+            an_outcome_goes_with_its_last_handle
+            a_result_that_nobody_wants_is_dropped
         }
     };
 }
@@ -141,7 +215,7 @@ macro_rules! wait_tests {
     };
 }
 
-/// CPython: `ExecutorShutdownTest` in `test_shutdown.py`.
+/// CPython: `ExecutorShutdownTest` in `test_shutdown.py`. And `ending.rs`.
 macro_rules! shutdown_tests {
     ($mixin:ty) => {
         instantiate! { $mixin, shutdown,
@@ -152,6 +226,18 @@ macro_rules! shutdown_tests {
             test_cancel_futures
             test_hang_gh83386
             test_hang_gh94440
+        }
+        instantiate! { $mixin, ending,
+            a_refused_call_is_dropped
+            shutdown_without_wait_loses_nothing
+            shutdown_waits_whoever_calls_it_again
+            what_is_accepted_during_shutdown_is_run
+            shutdown_that_cancels_tells_whoever_waits
+            a_callback_may_use_the_executor_that_cancels
+            with_shuts_down_and_waits
+            shutdown_ends_the_threads
+            dropping_the_executor_ends_its_threads
+            dropping_the_executor_loses_no_call
         }
     };
 }

@@ -1,9 +1,13 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! The mix-in of CPython's `test_shutdown.py`, with the names of its cases.
 
 use super::util::{
-    assert_process_ok, say, sleep_and_say, watchdog, Gate, Semaphore, SHORT_TIMEOUT,
+    assert_process_ok, blaming, promise, say, short_timeout, sleep_and_say, watchdog, Gate,
+    Semaphore,
 };
-use super::{with_executor, ExecutorMixin};
+use super::{left_out, with_executor, ExecutorMixin};
 use concurrent_futures::{Executor, ShutdownOptions, SubmitError};
 use std::any::Any;
 use std::sync::{Arc, Mutex};
@@ -11,6 +15,7 @@ use std::time::Duration;
 
 pub fn test_run_after_shutdown<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("after `shutdown`, a call is refused with `SubmitError::Shutdown`");
         executor.shutdown();
         let submitted = executor.submit(|| 2_i32.pow(5));
         assert!(
@@ -34,15 +39,18 @@ pub fn test_interpreter_shutdown<M: ExecutorMixin>(name: &str) {
         Some(at_exit) => at_exit,
         None => return,
     };
-    let output = assert_process_ok(name, || {
-        let t = M::executor_type(5).unwrap();
-        // Dropped first, as in CPython, where the hook runs before modules lose their variables.
-        let _exit = at_exit();
-        t.submit(|| sleep_and_say(Duration::from_millis(200), "apple"))
-            .unwrap();
+    blaming(name, || {
+        promise("the guard `AT_EXIT` lets everything run that was submitted");
+        let output = assert_process_ok(name, || {
+            let t = M::executor_type(5).unwrap();
+            // Dropped first, as in CPython, where the hook runs before modules lose their variables.
+            let _exit = at_exit();
+            t.submit(|| sleep_and_say(Duration::from_millis(200), "apple"))
+                .unwrap();
+        });
+        assert_eq!(output.err, "");
+        assert_eq!(output.out, ["apple"]);
     });
-    assert_eq!(output.err, "");
-    assert_eq!(output.out, ["apple"]);
 }
 
 pub fn test_submit_after_interpreter_shutdown<M: ExecutorMixin>(name: &str) {
@@ -61,23 +69,27 @@ pub fn test_submit_after_interpreter_shutdown<M: ExecutorMixin>(name: &str) {
         Some(at_exit) => at_exit,
         None => return,
     };
-    let output = assert_process_ok(name, || {
-        let _t = RunLast(M::executor_type(5).unwrap());
-        let _exit = at_exit();
+    blaming(name, || {
+        promise("after the guard `AT_EXIT`, a call is refused");
+        let output = assert_process_ok(name, || {
+            let _t = RunLast(M::executor_type(5).unwrap());
+            let _exit = at_exit();
+        });
+        assert!(
+            output
+                .err
+                .contains("RuntimeError: cannot schedule new futures"),
+            "{}",
+            output.err
+        );
+        assert_eq!(output.out, ["runtime-error"]);
     });
-    assert!(
-        output
-            .err
-            .contains("RuntimeError: cannot schedule new futures"),
-        "{}",
-        output.err
-    );
-    assert_eq!(output.out, ["runtime-error"]);
 }
 
 /// bpo-12364: shutting down with many calls in the queue.
 pub fn test_hang_issue12364<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`shutdown` lets everything run that was submitted, and waits for it");
         let gate = Gate::new();
         let fs: Vec<_> = (0..50)
             .map(|_| executor.submit(gate.call()).unwrap())
@@ -93,11 +105,11 @@ pub fn test_hang_issue12364<M: ExecutorMixin>(name: &str) {
 
 pub fn test_cancel_futures<M: ExecutorMixin>(name: &str) {
     if !M::BOUNDED {
-        println!("{name} left out: this executor has no number of workers");
-        return;
+        return left_out(name, "BOUNDED");
     }
     assert!(M::WORKER_COUNT <= 5, "test needs few workers");
     with_executor::<M>(name, |executor| {
+        promise("`shutdown` with `cancel_futures` cancels what waits, and lets what runs end");
         let gate = Gate::new();
         let started = Semaphore::new();
         let fs: Vec<_> = (0..50)
@@ -112,7 +124,7 @@ pub fn test_cancel_futures<M: ExecutorMixin>(name: &str) {
             })
             .collect();
         // At least one is running, and it is not going to end before many are cancelled.
-        assert!(started.try_acquire(SHORT_TIMEOUT), "nothing was started");
+        assert!(started.try_acquire(short_timeout()), "nothing was started");
         let cancellations = Arc::new(Mutex::new(0));
         for f in &fs {
             let (cancellations, event) = (Arc::clone(&cancellations), gate.event());
@@ -128,7 +140,11 @@ pub fn test_cancel_futures<M: ExecutorMixin>(name: &str) {
 
         let (cancelled, others): (Vec<_>, Vec<_>) = fs.into_iter().partition(|f| f.cancelled());
         // With few workers, many of the calls were waiting.
-        assert!(cancelled.len() > 20, "{}", cancelled.len());
+        assert!(
+            cancelled.len() > 20,
+            "of 50 calls, {} are cancelled",
+            cancelled.len()
+        );
         // The others were able to finish.
         for f in &others {
             assert!(f.done(), "{}", f.state());
@@ -145,21 +161,25 @@ pub fn test_hang_gh83386<M: ExecutorMixin>(name: &str) {
         Some(at_exit) => at_exit,
         None => return,
     };
-    let output = assert_process_ok(name, || {
-        let t = M::executor_type(3).unwrap();
-        let _exit = at_exit();
-        t.submit(|| sleep_and_say(Duration::from_millis(200), "apple"))
-            .unwrap();
-        t.shutdown_with(ShutdownOptions::new().wait(false));
+    blaming(name, || {
+        promise("the guard `AT_EXIT` also waits after a `shutdown` that did not");
+        let output = assert_process_ok(name, || {
+            let t = M::executor_type(3).unwrap();
+            let _exit = at_exit();
+            t.submit(|| sleep_and_say(Duration::from_millis(200), "apple"))
+                .unwrap();
+            t.shutdown_with(ShutdownOptions::new().wait(false));
+        });
+        assert_eq!(output.err, "");
+        assert_eq!(output.out, ["apple"]);
     });
-    assert_eq!(output.err, "");
-    assert_eq!(output.out, ["apple"]);
 }
 
 /// gh-94440: `shutdown(wait=True)` does not hang when a call was submitted and quickly cancelled
 /// right before.
 pub fn test_hang_gh94440<M: ExecutorMixin>(name: &str) {
     watchdog(name, || {
+        promise("`shutdown` returns also if a call was cancelled right before");
         for _ in 0..200 {
             let executor = M::executor_type(1).unwrap();
             executor.submit(|| 0).unwrap().result(None).unwrap();

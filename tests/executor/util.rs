@@ -1,9 +1,14 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What the cases share: CPython's `util.py`, and what of `threading` and `test.support` they use.
 
 use concurrent_futures::{Exception, Future, State};
+use std::any::Any;
+use std::cell::RefCell;
 use std::env;
 use std::io::{self, Read, Write};
-use std::panic::resume_unwind;
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::process::{self, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,8 +22,69 @@ pub const SHORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// wake-up that was lost would not be noticed. CPython: `support.LONG_TIMEOUT`.
 pub const LONG_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How long a case may take: far more than it can need on a slow and busy machine.
-const WATCHDOG_TIMEOUT: Duration = Duration::from_secs(60);
+/// The environment variable that says after how many seconds a case counts as hung.
+pub const WATCHDOG_SECONDS: &str = "WATCHDOG_SECONDS";
+
+/// How long a case may take. Without the environment variable, far more than it can need on a slow and
+/// busy machine.
+pub fn watchdog_timeout() -> Duration {
+    let seconds = match env::var(WATCHDOG_SECONDS) {
+        Ok(text) => match text.parse() {
+            Ok(seconds) if seconds > 0 => seconds,
+            _ => panic!("{WATCHDOG_SECONDS} must be a whole number above 0, not {text:?}"),
+        },
+        Err(_) => 60,
+    };
+    Duration::from_secs(seconds)
+}
+
+/// How long a case waits for what ought to happen at once: less than the watchdog does, so that the
+/// case can say what has not happened.
+pub fn short_timeout() -> Duration {
+    SHORT_TIMEOUT.min(watchdog_timeout() / 2)
+}
+
+// ---- Which promise is broken when a case fails
+
+thread_local! {
+    /// What the case on this thread is about, which the watchdog on another thread reads.
+    static PROMISE: RefCell<Arc<Mutex<&'static str>>> = RefCell::default();
+}
+
+/// Says what the executor promises, and the case is about to find out. If the case fails or hangs
+/// before the next `promise`, its message says that this one is broken.
+pub fn promise(text: &'static str) {
+    PROMISE.with(|promise| *lock(&promise.borrow()) = text);
+}
+
+/// What to say of a case that has failed, if it was about a promise.
+fn broken(name: &str, promise: &Mutex<&str>, what: &str) -> Option<String> {
+    let promise = *lock(promise);
+    (!promise.is_empty()).then(|| format!("broken promise: {promise}\n{name}: {what}"))
+}
+
+/// Panics for the one that panicked with `payload`, and says which promise is broken.
+fn blame(name: &str, promise: &Mutex<&str>, payload: Box<dyn Any + Send>) -> ! {
+    let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => String::as_str(text),
+        (None, None) => "panicked",
+    };
+    match broken(name, promise, text) {
+        Some(message) => panic!("{message}"),
+        None => resume_unwind(payload),
+    }
+}
+
+/// Calls `body`, on this thread; if it panics, the message says which promise is broken.
+pub fn blaming(name: &str, body: impl FnOnce()) {
+    let promise = PROMISE.with(|promise| promise.replace(Arc::default()));
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    let of_body = PROMISE.with(|slot| slot.replace(promise));
+    if let Err(payload) = outcome {
+        blame(name, &of_body, payload);
+    }
+}
 
 /// A future that nobody runs, brought into a state by the methods that an executor uses.
 pub fn create_future<T>(
@@ -138,7 +204,7 @@ impl Semaphore {
 }
 
 /// `threading.Event`.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Event(Arc<(Mutex<bool>, Condvar)>);
 
 impl Event {
@@ -158,6 +224,18 @@ impl Event {
         while !*flag {
             flag = condvar.wait(flag).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Fails if the event is not set soon: `what` says what has not happened then.
+    pub fn expect(&self, what: &str) {
+        let timeout = short_timeout();
+        assert!(self.wait_timeout(timeout), "{what} within {timeout:?}");
+    }
+
+    /// Whether the event is set already.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        *lock(&self.0 .0)
     }
 
     /// Whether the event was set within `timeout`.
@@ -221,22 +299,29 @@ pub fn soon(f: impl FnOnce() + Send + 'static) {
     });
 }
 
-/// Fails if `body` has not ended in time, and says so.
+/// Fails if `body` has not ended in time, and says so; and if it panics. In both cases the message says
+/// which [`promise`] is broken.
 pub fn watchdog<R: Send + 'static>(name: &str, body: impl FnOnce() -> R + Send + 'static) -> R {
+    let timeout = watchdog_timeout();
     let (sender, receiver) = mpsc::channel::<()>();
+    let promise = Arc::<Mutex<_>>::default();
+    let of_body = Arc::clone(&promise);
     let thread = thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
             let _dropped_at_the_end = sender;
+            PROMISE.with(|promise| *promise.borrow_mut() = of_body);
             body()
         })
         .unwrap();
-    if let Err(RecvTimeoutError::Timeout) = receiver.recv_timeout(WATCHDOG_TIMEOUT) {
-        panic!("{name} hung: it has not ended after {WATCHDOG_TIMEOUT:?}");
+    if let Err(RecvTimeoutError::Timeout) = receiver.recv_timeout(timeout) {
+        let what = format!("hung: it has not ended after {timeout:?}");
+        let message = broken(name, &promise, &what).unwrap_or_else(|| format!("{name} {what}"));
+        panic!("{message}");
     }
     thread
         .join()
-        .unwrap_or_else(|payload| resume_unwind(payload))
+        .unwrap_or_else(|payload| blame(name, &promise, payload))
 }
 
 /// What a fresh process has written.
@@ -273,9 +358,10 @@ pub fn assert_process_ok(name: &str, script: impl FnOnce()) -> Output {
     let out = read(child.stdout.take().unwrap());
     let err = read(child.stderr.take().unwrap());
     // Both end when the process does.
+    let timeout = watchdog_timeout();
     let texts = (|| {
-        let out = out.recv_timeout(WATCHDOG_TIMEOUT)?;
-        let err = err.recv_timeout(WATCHDOG_TIMEOUT)?;
+        let out = out.recv_timeout(timeout)?;
+        let err = err.recv_timeout(timeout)?;
         Ok::<_, RecvTimeoutError>((out, err))
     })();
     if texts.is_err() {
@@ -284,7 +370,7 @@ pub fn assert_process_ok(name: &str, script: impl FnOnce()) -> Output {
     let status = child.wait().unwrap();
     let (out, err) = match texts {
         Ok(texts) => texts,
-        Err(_) => panic!("the process of {name} hung: it has not ended after {WATCHDOG_TIMEOUT:?}"),
+        Err(_) => panic!("the process of {name} hung: it has not ended after {timeout:?}"),
     };
     assert!(
         status.success(),

@@ -1,7 +1,10 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! The mix-in of CPython's `test_wait.py`, with the names of its cases.
 
 use super::util::{
-    cancelled_and_notified_future, cancelled_future, divmod, exception_future, mul,
+    cancelled_and_notified_future, cancelled_future, divmod, exception_future, mul, promise,
     successful_future, Gate,
 };
 use super::{with_executor, ExecutorMixin};
@@ -14,6 +17,7 @@ use std::time::Duration;
 /// bpo-20369: a future that is given twice is waited for once.
 pub fn test_20369<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`wait` returns a future once, however often it was given");
         let gate = Gate::new();
         let future = executor.submit(gate.call()).unwrap();
         gate.open_soon();
@@ -25,6 +29,7 @@ pub fn test_20369<M: ExecutorMixin>(name: &str) {
 
 pub fn test_first_completed<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`wait` for the first that completes returns when one has");
         let (gate1, gate2) = (Gate::new(), Gate::new());
         let cancelled = cancelled_future();
         let future1 = executor.submit(gate1.call()).unwrap();
@@ -44,6 +49,7 @@ pub fn test_first_completed<M: ExecutorMixin>(name: &str) {
 
 pub fn test_first_completed_some_already_completed<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`wait` for the first that completes returns at once if one has");
         let gate = Gate::new();
         let completed = [cancelled_and_notified_future(), successful_future()];
         let future1 = executor.submit(gate.call()).unwrap();
@@ -58,6 +64,7 @@ pub fn test_first_completed_some_already_completed<M: ExecutorMixin>(name: &str)
 
 pub fn test_first_exception<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`wait` for the first exception returns when a call fails");
         let (gate1, gate2, gate3) = (Gate::new(), Gate::new(), Gate::new());
         let future1 = executor.submit(gate1.call()).unwrap();
         let event2 = gate2.event();
@@ -86,6 +93,7 @@ pub fn test_first_exception<M: ExecutorMixin>(name: &str) {
 
 pub fn test_first_exception_some_already_complete<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`wait` for the first exception returns when a call fails");
         let (gate1, gate2) = (Gate::new(), Gate::new());
         let successful = successful_future();
         let cancelled = cancelled_future();
@@ -122,6 +130,7 @@ pub fn test_first_exception_some_already_complete<M: ExecutorMixin>(name: &str) 
 
 pub fn test_first_exception_one_already_failed<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`wait` for the first exception returns at once if a call has failed");
         let gate = Gate::new();
         let failed = exception_future();
         let future1 = executor.submit(gate.call()).unwrap();
@@ -135,6 +144,7 @@ pub fn test_first_exception_one_already_failed<M: ExecutorMixin>(name: &str) {
 
 pub fn test_all_completed<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`wait` for all returns when all are done");
         let fs = HashSet::from([
             successful_future(),
             cancelled_and_notified_future(),
@@ -150,6 +160,7 @@ pub fn test_all_completed<M: ExecutorMixin>(name: &str) {
 
 pub fn test_timeout<M: ExecutorMixin>(name: &str) {
     with_executor::<M>(name, |executor| {
+        promise("`wait` with a time-out returns when the time is over");
         let gate = Gate::new();
         let completed = [
             cancelled_and_notified_future(),

@@ -87,6 +87,9 @@ pub struct ThreadPerTaskMixin;
 impl ExecutorMixin for ThreadPerTaskMixin {
     type Executor = ThreadPerTaskExecutor;
 
+    // The last submitted first.
+    const IN_ORDER: bool = false;
+
     const AT_EXIT: Option<fn() -> Box<dyn Any>> = Some(|| Box::new(ThreadPerTaskExit));
 
     fn executor_type(max_workers: usize) -> Result<ThreadPerTaskExecutor, Box<dyn Error>> {
@@ -232,7 +235,8 @@ impl Shared {
     fn start(self: &Arc<Self>, task: Task, everywhere: &mut Everywhere) -> io::Result<()> {
         let shared = Arc::clone(self);
         thread::Builder::new().spawn(move || {
-            task(What::Run);
+            // It panics if its result, which nobody wants any more, does so when it is dropped.
+            let _ = catch_unwind(AssertUnwindSafe(|| task(What::Run)));
             shared.task_done();
         })?;
         everywhere.running += 1;

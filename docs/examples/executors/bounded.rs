@@ -9,8 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 /// When it is full, `submit` blocks, and [`submit_if_room`](BoundedExecutor::submit_if_room) refuses. A
 /// task must not submit to it but with the latter: if all did, none would end and make room.
 ///
-/// A call takes up room until it has run or was dropped unrun, which is before its outcome can be seen.
-/// Cancelled, it still stands in the queue, and takes up room until a worker meets it there.
+/// A call takes up room until it has run, which is before its result can be seen, or was dropped unrun. A
+/// thread pool drops a call when it is cancelled; another executor may keep it until its turn comes.
 pub struct BoundedExecutor<X> {
     executor: X,
     room: Arc<Room>,
