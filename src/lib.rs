@@ -302,6 +302,7 @@ pub use self::beyond::bounded_executor::{BoundedExecutor, WhenFull};
 pub use self::beyond::promise::{BrokenPromise, Promise};
 #[doc(inline)]
 pub use self::stdlib::logging::{set_logger, Level, LogRecord};
+pub use self::stdlib::pickle;
 #[doc(inline)]
 pub use self::thread::{
     at_exit, AtExit, BrokenThreadPool, ThreadPoolExecutor, ThreadPoolExecutorBuilder,

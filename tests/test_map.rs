@@ -177,8 +177,20 @@ fn exported() -> BTreeSet<String> {
         let names = names.split(|c: char| !(c.is_alphanumeric() || c == '_'));
         exported.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
     }
-    // `thread` is a public module, so what is public in it is public.
+    // `thread` and `pickle` are public modules, so what is public in them is public.
     exported.insert("_python_exit".to_owned());
+    let pickle = [
+        "Dump",
+        "Load",
+        "dumps",
+        "loads",
+        "PickleError",
+        "Pickler",
+        "Unpickler",
+        "DispatchTable",
+        "RemoteError",
+    ];
+    exported.extend(pickle.map(str::to_owned));
     exported
 }
 
@@ -211,12 +223,19 @@ fn names(cell: &str) -> Vec<&str> {
 const BASE: &str = "`_base.py`";
 const THREAD: &str = "`thread.py`";
 const ONLY_OURS: &str = "What only this project has";
+const PICKLE: &str = "`pickle.py`";
 const PRIVATE: &str = "What the port needs";
 
 /// Every name of ours that the map has.
 fn mapped() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
-    for (section, column) in [(BASE, 1), (THREAD, 1), (ONLY_OURS, 0), (PRIVATE, 0)] {
+    for (section, column) in [
+        (BASE, 1),
+        (THREAD, 1),
+        (ONLY_OURS, 0),
+        (PICKLE, 0),
+        (PRIVATE, 0),
+    ] {
         for row in table(section) {
             all.extend(names(&row[column]).into_iter().map(str::to_owned));
         }
@@ -272,6 +291,8 @@ fn the_scanner_sees_what_there_is() {
         ("ThreadPoolExecutorBuilder::build", "thread.rs", Public),
         ("SimpleQueue::get", "stdlib/queue.rs", Super),
         ("Condition::try_acquire", "stdlib/threading.rs", Private),
+        ("Load::load", "stdlib/pickle.rs", Public),
+        ("DispatchTable::register", "stdlib/pickle/errors.rs", Public),
     ] {
         let it = ours.get(name).unwrap_or_else(|| panic!("{name}"));
         assert_eq!((&*it.file, it.visibility), (file, visibility), "{name}");

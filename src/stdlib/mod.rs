@@ -5,6 +5,7 @@ pub mod event;
 pub(super) mod exceptions;
 pub(super) mod keyed_list;
 pub(super) mod logging;
+pub mod pickle;
 pub(super) mod queue;
 mod spin;
 pub(super) mod threading;
