@@ -844,6 +844,25 @@ fn exceptions() {
     );
 }
 
+/// A box with an exception in it comes back as one.
+#[test]
+fn exceptions_in_boxes() {
+    let parse = || Exception::from("x".parse::<u8>().unwrap_err());
+    let boxed: Box<dyn StdError + Send + Sync> = parse().into();
+    let back = Exception::from_boxed(there_and_back(&boxed));
+    assert_eq!(back.type_name(), "ParseIntError");
+    let boxed: Box<dyn StdError + Send + Sync> = Exception::from_panic(Box::new("boom")).into();
+    let back = Exception::from_boxed(there_and_back(&boxed));
+    assert_eq!(
+        (back.is_panic(), back.panic_message()),
+        (true, Some("boom"))
+    );
+    let error = there_and_back(&io::Error::new(ErrorKind::Other, parse()));
+    assert_eq!(error.to_string(), parse().to_string());
+    let inner = Exception::from_boxed(error.into_inner().unwrap());
+    assert_eq!(inner.type_name(), "ParseIntError");
+}
+
 /// The error whose source is itself.
 #[derive(Debug)]
 struct Endless;
@@ -1193,6 +1212,30 @@ fn lengths_that_hurt() {
             }
         }
     });
+}
+
+/// Nothing is read of a stream for a length that cannot be.
+#[test]
+fn a_length_is_checked_before_anything_is_read() {
+    let bytes = [&100_u64.to_le_bytes()[..], &[1; 400]].concat();
+    let left = |load: fn(&mut Unpickler<'_>) -> bool| {
+        let mut stream = &bytes[..];
+        let mut unpickler = Unpickler::from_stream(&[], &mut stream, bytes.len() as u64);
+        assert!(load(&mut unpickler));
+        unpickler.remaining()
+    };
+    assert_eq!(left(|unpickler| unpickler.load::<Vec<u64>>().is_err()), 400);
+    assert_eq!(left(|unpickler| unpickler.load::<Vec<u32>>().is_ok()), 0);
+    assert_eq!(
+        left(|unpickler| unpickler.load::<[u8; 409]>().is_err()),
+        408
+    );
+    let shorter = left(|unpickler| {
+        let _ = unpickler.load::<[u8; 10]>();
+        // Eight ones are a length beyond all memory.
+        unpickler.load::<Vec<u8>>().is_err()
+    });
+    assert_eq!(shorter, 390);
 }
 
 /// As long as memory, and each element in no bytes at all: neither a loop of as many rounds, nor the

@@ -1,6 +1,6 @@
 //! The keyword arguments of `ProcessPoolExecutor`.
 
-use super::super::_base::{Exception, ValueError};
+use super::super::_base::{Exception, IntoException, ValueError};
 use super::super::stdlib::pickle::{Dump, Load};
 use super::super::stdlib::threading::{_register_atexit, Condition};
 use super::completion::result_of;
@@ -10,7 +10,6 @@ use super::{
     global, python_exit, Callable, Handle, Initializer, OnCrash, Pool, ProcessPoolExecutor,
     Registry,
 };
-use std::error::Error as StdError;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::thread;
@@ -75,19 +74,19 @@ impl ProcessPoolExecutorBuilder {
     /// breaks the pool as a panic does.
     ///
     /// CPython: the parameters `initializer` and `initargs`.
-    pub fn try_initializer<F, A, M, T, E>(mut self, f: F, args: A) -> Self
+    pub fn try_initializer<F, A, M, T, E, N>(mut self, f: F, args: A) -> Self
     where
         F: Callable<A, M, Output = Result<T, E>>,
         A: Dump + Send + 'static,
         T: Load,
-        E: Load + Into<Box<dyn StdError + Send + Sync>>,
+        E: Load + IntoException<N>,
     {
         drop(f);
         self.initializer = Some(Box::new(move |registry| {
             Ok(Initializer {
                 call_item: call_item::<F, A>(registry, args)?,
                 check: |result_item, registry| {
-                    result_of(result_item, registry, &load_result::<T, E>).map(drop)
+                    result_of(result_item, registry, &load_result::<T, E, N>).map(drop)
                 },
             })
         }));

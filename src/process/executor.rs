@@ -1,7 +1,8 @@
 //! What a [`ProcessPoolExecutor`] can do that is not in Python's.
 
 use super::super::_base::{
-    Core, Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError, NO_NUMBER,
+    Core, Exception, Future, IntoException, Map, MapOptions, ShutdownOptions, SubmitError,
+    TimeoutError, NO_NUMBER,
 };
 use super::super::stdlib::multiprocessing::connection::{message, seal};
 use super::super::stdlib::pickle::{Dump, Load, Unpickler};
@@ -12,7 +13,6 @@ use super::{
     _WorkItem, CallKilled, CallOptions, Callable, Chunks, Item, MapWith, ProcessPoolExecutor,
     Registry, CALL,
 };
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -46,14 +46,14 @@ impl ProcessPoolExecutor {
     /// Those of `submit`.
     ///
     /// CPython: `ProcessPoolExecutor.submit` in `process.py`.
-    pub fn try_submit<F, A, M, T, E>(&self, f: F, args: A) -> Result<Future<T>, SubmitError>
+    pub fn try_submit<F, A, M, T, E, N>(&self, f: F, args: A) -> Result<Future<T>, SubmitError>
     where
         F: Callable<A, M, Output = Result<T, E>>,
         A: Dump,
         T: Load + Send + 'static,
-        E: Load + Into<Box<dyn StdError + Send + Sync>> + 'static,
+        E: Load + IntoException<N> + 'static,
     {
-        self.submit_call(f, args, CallOptions::new(), load_result::<T, E>)
+        self.submit_call(f, args, CallOptions::new(), load_result::<T, E, N>)
     }
 
     pub(super) fn submit_call<F: 'static, A: Dump, T: Send + 'static>(
@@ -118,13 +118,13 @@ impl ProcessPoolExecutor {
     /// Those of `map`.
     ///
     /// CPython: `ProcessPoolExecutor.map` in `process.py`.
-    pub fn try_map<F, I, M, T, E>(&self, f: F, iterable: I) -> Result<Map<T>, SubmitError>
+    pub fn try_map<F, I, M, T, E, N>(&self, f: F, iterable: I) -> Result<Map<T>, SubmitError>
     where
         F: Callable<I::Item, M, Output = Result<T, E>>,
         I: IntoIterator,
         I::Item: Dump,
         T: Load + Send + 'static,
-        E: Load + Into<Box<dyn StdError + Send + Sync>> + 'static,
+        E: Load + IntoException<N> + 'static,
     {
         let map = self.try_map_with(f, iterable, MapOptions::new())?;
         Ok(map.all_submitted())
@@ -137,7 +137,7 @@ impl ProcessPoolExecutor {
     /// Those of `map_with`.
     ///
     /// CPython: `ProcessPoolExecutor.map` in `process.py`.
-    pub fn try_map_with<F, I, M, T, E>(
+    pub fn try_map_with<F, I, M, T, E, N>(
         &self,
         f: F,
         iterable: I,
@@ -148,9 +148,9 @@ impl ProcessPoolExecutor {
         I: IntoIterator,
         I::Item: Dump,
         T: Load + Send + 'static,
-        E: Load + Into<Box<dyn StdError + Send + Sync>> + 'static,
+        E: Load + IntoException<N> + 'static,
     {
-        self.map_chunks(f, iterable, options, true, load_result::<T, E>)
+        self.map_chunks(f, iterable, options, true, load_result::<T, E, N>)
     }
 
     fn map_chunks<F: 'static, I: IntoIterator, T: Send + 'static>(
@@ -273,12 +273,12 @@ pub(super) fn load_output<T: Load>(unpickler: &mut Unpickler<'_>) -> Result<T, E
     Ok(T::load(unpickler)?)
 }
 
-pub(super) fn load_result<T, E>(unpickler: &mut Unpickler<'_>) -> Result<T, Exception>
+pub(super) fn load_result<T, E, N>(unpickler: &mut Unpickler<'_>) -> Result<T, Exception>
 where
     T: Load,
-    E: Load + Into<Box<dyn StdError + Send + Sync>>,
+    E: Load + IntoException<N>,
 {
-    Result::<T, E>::load(unpickler)?.map_err(Exception::from_any)
+    Result::<T, E>::load(unpickler)?.map_err(E::into_exception)
 }
 
 /// The message that asks for a call.

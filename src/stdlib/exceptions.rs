@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Exception(Arc<Raised>);
 
 /// What stands for the message of a panic that has none.
-const NO_TEXT: &str = "a payload that is no text";
+pub(super) const NO_TEXT: &str = "a payload that is no text";
 
 enum Raised {
     Error {
@@ -50,10 +50,10 @@ enum Raised {
         message: Option<String>,
         /// `None` once it was taken.
         payload: Mutex<Option<Box<dyn Any + Send>>>,
-        /// What is known of a panic in another process.
-        remote: Option<Box<dyn StdError + Send + Sync>>,
         /// Where an error is needed.
         as_error: Message,
+        /// What is known of a panic in another process.
+        remote: Option<Box<dyn StdError + Send + Sync>>,
     },
 }
 
@@ -64,27 +64,21 @@ impl RefUnwindSafe for Raised {}
 impl Exception {
     /// An exception that is this error.
     pub fn new<E: StdError + Send + Sync + 'static>(error: E) -> Self {
-        if let Some(Carried(exception)) = (&error as &dyn Any).downcast_ref() {
-            return exception.clone();
-        }
         Exception::named(type_name::<E>(), Box::new(error))
     }
 
     /// An exception that is this error. The name of its type is no longer known, and given as
     /// `Error`.
     pub fn from_boxed(error: Box<dyn StdError + Send + Sync>) -> Self {
-        match error.downcast::<Carried>() {
-            Ok(carried) => carried.0,
-            Err(error) => Exception(Arc::new(Raised::Error {
-                type_name: "Error",
-                error,
-            })),
-        }
+        Exception::named("Error", error)
     }
 
     /// An exception that is this error, of a type of this name.
     pub(super) fn named(type_name: &'static str, error: Box<dyn StdError + Send + Sync>) -> Self {
-        Exception(Arc::new(Raised::Error { type_name, error }))
+        match error.downcast::<Carried>() {
+            Ok(carried) => carried.0,
+            Err(error) => Exception(Arc::new(Raised::Error { type_name, error })),
+        }
     }
 
     /// An exception that is a panic, from what `catch_unwind` or `JoinHandle::join` returned.
@@ -111,7 +105,7 @@ impl Exception {
             None => Box::new(()),
         };
         Exception(Arc::new(Raised::Panic {
-            as_error: Message(message.as_deref().unwrap_or(NO_TEXT).to_owned()),
+            as_error: Message(remote.to_string()),
             message,
             payload: Mutex::new(Some(payload)),
             remote: Some(remote),

@@ -1,7 +1,7 @@
 //! How errors travel: std's as themselves, those that a table has as well, and what is left of any
 //! other.
 
-use super::super::exceptions::{Exception, Message};
+use super::super::exceptions::{Carried, Exception, Message, NO_TEXT};
 use super::{Dump, Load, PickleError, Pickler, Unpickler};
 use std::any::type_name;
 use std::array::TryFromSliceError;
@@ -81,6 +81,7 @@ reduce! {
     }, |text: Option<OsString>| Some(text.map_or(VarError::NotPresent, VarError::NotUnicode));
     PickleError: |value| &value.message, |message| Some(PickleError { message });
     Message: |value| &value.0, |text| Some(Message(text));
+    Carried: |value| &value.0, |exception| Some(Carried(exception));
 }
 
 /// The kinds that Rust 1.63 has names for.
@@ -257,6 +258,7 @@ impl ErrorType {
         IntoIterator::into_iter([
             ErrorType::of::<RemoteError>(),
             message,
+            ErrorType::of::<Carried>(),
             ErrorType::of::<PickleError>(),
             ErrorType::of::<io::Error>(),
             ErrorType::of::<fmt::Error>(),
@@ -385,7 +387,7 @@ impl RemoteError {
             type_name: "panic".to_owned(),
             text: match &message {
                 Some(message) => message.clone(),
-                None => "a payload that is no text".to_owned(),
+                None => NO_TEXT.to_owned(),
             },
             location,
             source: None,
