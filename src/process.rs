@@ -30,14 +30,13 @@ use super::_base::{
     BrokenExecutor, Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError,
     ValueError, LOGGER,
 };
-use super::stdlib::multiprocessing::connection::{
-    clear, message, seal, Connection, Incoming, Receiver,
-};
+use super::stdlib::multiprocessing::connection::{Connection, Incoming, Message, Receiver};
 use super::stdlib::multiprocessing::process::Process;
 use super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::stdlib::process_wide;
 use super::stdlib::threading::{lock, Acquired, Condition, Deadline, Thread};
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::ffi::OsString;
 use std::fmt;
@@ -116,9 +115,6 @@ const RETURNED: u8 = 1;
 const RAISED: u8 = 2;
 const SUMMONED: u8 = 3;
 
-/// How many bytes a worker keeps for its next reply.
-const KEPT: usize = 2 << 20;
-
 /// After so many processes in a row that died before they were ready, a pool is broken.
 const FAILED_STARTS: usize = 3;
 
@@ -130,7 +126,7 @@ const RETURNS: usize = 3;
 ///
 /// CPython: `_WorkItem` and `_CallItem` in `process.py`.
 struct _WorkItem<F: ?Sized = dyn Completion> {
-    call_item: Vec<u8>,
+    call_item: Message,
     options: CallOptions,
     /// How often it came back.
     returns: Mutex<usize>,
@@ -210,33 +206,39 @@ fn _sendback_result(
 /// CPython: `_process_worker` in `process.py`.
 fn _process_worker(connection: &Connection, registry: &Registry) -> io::Result<()> {
     let mut receiver = Receiver::new();
-    let mut reply = message();
-    reply.extend(registry.fingerprint().to_le_bytes());
+    let greeting = registry.fingerprint().to_le_bytes();
+    connection.send(&message(|bytes| bytes.extend(greeting)))?;
     loop {
-        seal(&mut reply);
-        connection.send_bytes(&reply)?;
-        // A large reply is not kept. A smaller one is written over: memory that is given back to the system
-        // and asked for again takes longer to get than to fill.
-        if reply.capacity() > KEPT {
-            reply = message();
-        }
         let mut call_item = receiver.recv_bytes(connection)?;
-        clear(&mut reply);
-        let start = reply.len();
-        if call_item.received == [SUMMONS] {
-            reply.push(SUMMONED);
-            continue;
-        }
-        reply.push(RETURNED);
-        let mut unpickler = registry.unpickler(&mut call_item);
-        let outcome = match <(u8, u32)>::load(&mut unpickler) {
-            Ok((CALL, number)) => registry.call(number, &mut unpickler, &mut reply),
-            Ok((_, number)) => _process_chunk(registry, number, &mut unpickler, &mut reply),
-            Err(error) => Err(error.into()),
-        };
+        let reply = message(|reply| evaluate(&mut call_item, registry, reply));
         call_item.finish()?;
-        _sendback_result(registry, &mut reply, start, outcome);
+        connection.send(&reply)?;
     }
+}
+
+/// Appends the reply to what the parent has sent.
+fn evaluate(call_item: &mut Incoming<'_>, registry: &Registry, reply: &mut Vec<u8>) {
+    if call_item.received == [SUMMONS] {
+        return reply.push(SUMMONED);
+    }
+    let start = reply.len();
+    reply.push(RETURNED);
+    let mut unpickler = registry.unpickler(call_item);
+    let outcome = match <(u8, u32)>::load(&mut unpickler) {
+        Ok((CALL, number)) => registry.call(number, &mut unpickler, reply),
+        Ok((_, number)) => _process_chunk(registry, number, &mut unpickler, reply),
+        Err(error) => Err(error.into()),
+    };
+    _sendback_result(registry, reply, start, outcome);
+}
+
+/// A message that cannot fail.
+fn message(fill: impl FnOnce(&mut Vec<u8>)) -> Message {
+    let filled = Message::new(|bytes| {
+        fill(bytes);
+        Ok::<(), Infallible>(())
+    });
+    filled.unwrap_or_else(|never| match never {})
 }
 
 /// The manager of one worker.
@@ -312,9 +314,7 @@ impl _ExecutorManagerThread {
             return Err(End::Unusable(Exception::msg(text)));
         }
         if let Some(initializer) = &self.pool.initializer {
-            connection
-                .send_bytes(&initializer.call_item)
-                .map_err(ended)?;
+            connection.send(&initializer.call_item).map_err(ended)?;
             let mut result_item = receiver.recv_bytes(connection).map_err(ended)?;
             (initializer.check)(&mut result_item, registry).map_err(|exception| {
                 LOGGER.critical("Exception in initializer:", Some(&exception));
@@ -346,7 +346,7 @@ impl _ExecutorManagerThread {
                 state.set_deadline(self.number, timeout);
                 state.notify_all();
             }
-            if connection.send_bytes(&work_item.call_item).is_err() {
+            if connection.send(&work_item.call_item).is_err() {
                 // The worker is dying, and has not got the whole of it.
                 if let Some(in_hand) = &mut self.pool.lock().worker(self.number).in_hand {
                     in_hand.sent = false;
@@ -615,7 +615,7 @@ struct Pool {
 
 /// The call of an initializer, and what checks its result.
 struct Initializer {
-    call_item: Vec<u8>,
+    call_item: Message,
     check: fn(&mut Incoming<'_>, &Registry) -> Result<(), Exception>,
 }
 

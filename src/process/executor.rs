@@ -4,7 +4,7 @@ use super::super::_base::{
     Core, Exception, Future, IntoException, Map, MapOptions, ShutdownOptions, SubmitError,
     TimeoutError, NO_NUMBER,
 };
-use super::super::stdlib::multiprocessing::connection::{message, seal};
+use super::super::stdlib::multiprocessing::connection::Message;
 use super::super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::super::stdlib::threading::Deadline;
 use super::completion::Typed;
@@ -69,7 +69,7 @@ impl ProcessPoolExecutor {
 
     pub(super) fn submit_call_item<T: Send + 'static>(
         &self,
-        call_item: Vec<u8>,
+        call_item: Message,
         options: CallOptions,
         load: impl Fn(&mut Unpickler<'_>) -> Result<T, Exception> + Send + Sync + 'static,
     ) -> Result<Future<T>, SubmitError> {
@@ -285,13 +285,13 @@ where
 pub(super) fn call_item<F: 'static, A: Dump>(
     registry: &Registry,
     args: A,
-) -> Result<Vec<u8>, Exception> {
-    let mut call_item = message();
-    let mut pickler = registry.pickler(&mut call_item);
-    (CALL, registry.number::<F>()?).dump(&mut pickler)?;
-    args.dump(&mut pickler)?;
-    seal(&mut call_item);
-    Ok(call_item)
+) -> Result<Message, Exception> {
+    let number = registry.number::<F>()?;
+    Message::new(|bytes| {
+        let mut pickler = registry.pickler(bytes);
+        (CALL, number).dump(&mut pickler)?;
+        Ok(args.dump(&mut pickler)?)
+    })
 }
 
 impl fmt::Debug for ProcessPoolExecutor {

@@ -1,7 +1,7 @@
 //! Chunks of a `map`: in CPython `itertools.batched`, and `_chain_from_iterable_of_lists`.
 
 use super::super::_base::{Exception, Future, Map, Private, Submit, SubmitError};
-use super::super::stdlib::multiprocessing::connection::{message, seal};
+use super::super::stdlib::multiprocessing::connection::Message;
 use super::super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::{CallOptions, ProcessPoolExecutor, CHUNK, RETURNED};
 
@@ -26,20 +26,22 @@ where
     I::Item: Dump,
 {
     /// The message that asks for the next calls, and how many they are.
-    fn next(&mut self) -> Result<(Vec<u8>, usize), Exception> {
+    fn next(&mut self) -> Result<(Message, usize), Exception> {
         let registry = &self.executor.pool().registry;
-        let mut items = Vec::new();
         let mut count = 0;
-        for item in self.iterator.by_ref().take(self.chunksize) {
-            item.dump(&mut registry.pickler(&mut items))?;
-            count += 1;
-        }
-        let mut call_item = message();
-        call_item.push(CHUNK);
-        let head = (self.function, count, self.stop_at_err);
-        head.dump(&mut registry.pickler(&mut call_item))?;
-        call_item.extend(items);
-        seal(&mut call_item);
+        let call_item = Message::new(|bytes| {
+            (CHUNK, self.function).dump(&mut registry.pickler(bytes))?;
+            (count, self.stop_at_err).dump(&mut registry.pickler(bytes))?;
+            let begin = bytes.len();
+            for item in self.iterator.by_ref().take(self.chunksize) {
+                item.dump(&mut registry.pickler(bytes))?;
+                count += 1;
+            }
+            let mut head = Vec::new();
+            (count, self.stop_at_err).dump(&mut registry.pickler(&mut head))?;
+            bytes[begin - head.len()..begin].copy_from_slice(&head);
+            Ok::<_, Exception>(())
+        })?;
         Ok((call_item, count))
     }
 }

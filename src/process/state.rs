@@ -1,10 +1,10 @@
 //! What a pool knows of its calls and of its workers: in CPython the attributes of `ProcessPoolExecutor`.
 
 use super::super::_base::{Exception, SubmitError};
-use super::super::stdlib::multiprocessing::connection::{message, seal, Connection};
+use super::super::stdlib::multiprocessing::connection::{Connection, Message};
 use super::super::stdlib::multiprocessing::process::Process;
 use super::super::stdlib::threading::Thread;
-use super::{BrokenProcessPool, Item, SUMMONS};
+use super::{message, BrokenProcessPool, Item, SUMMONS};
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::net::Shutdown as Half;
@@ -98,9 +98,9 @@ impl Worker {
         }
     }
 
-    pub(super) fn send(&self, message: &[u8]) -> bool {
+    pub(super) fn send(&self, message: &Message) -> bool {
         let connection = self.connection.as_ref();
-        connection.map_or(false, |connection| connection.send_bytes(message).is_ok())
+        connection.map_or(false, |connection| connection.send(message).is_ok())
     }
 
     pub(super) fn kill(&mut self) {
@@ -190,14 +190,11 @@ impl Executing {
 
     /// Has an idle worker look into the queue.
     pub(super) fn summon(&mut self, number: usize) {
-        let mut summons = message();
-        summons.push(SUMMONS);
-        seal(&mut summons);
         self.summoned += 1;
         let worker = self.worker(number);
         worker.summoned = true;
         // If that fails, the worker is dying, and its manager sees to what is in the queue.
-        worker.send(&summons);
+        worker.send(&message(|bytes| bytes.push(SUMMONS)));
     }
 
     /// Takes all calls out of the queue, to fail with this.

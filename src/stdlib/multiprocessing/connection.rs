@@ -1,7 +1,9 @@
 //! Streams that carry messages: Python's `multiprocessing.connection`.
 
+use super::super::process_wide;
 use std::fs;
 use std::io::{self, BufReader, Read, Take, Write};
+use std::mem;
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::unix::{
@@ -9,6 +11,7 @@ use std::os::unix::{
     net::{UnixListener, UnixStream},
 };
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// A stream between two processes. Any thread may read it while another one writes.
@@ -37,10 +40,14 @@ impl Connection {
         };
     }
 
-    /// Sends a message as [`message`] began it and [`seal`] completed it.
-    pub(in super::super::super) fn send_bytes(&self, message: &[u8]) -> io::Result<()> {
+    pub(in super::super::super) fn send(&self, message: &Message) -> io::Result<()> {
+        self.send_bytes(&message.0)
+    }
+
+    /// Sends what is no message.
+    pub(super) fn send_bytes(&self, bytes: &[u8]) -> io::Result<()> {
         let mut stream = self;
-        stream.write_all(message)
+        stream.write_all(bytes)
     }
 
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
@@ -79,20 +86,57 @@ impl Write for &Connection {
 /// A message begins with the number of the bytes that follow.
 const HEADER: usize = 8;
 
-/// An empty message, to which bytes can be appended.
-pub(in super::super::super) fn message() -> Vec<u8> {
-    vec![0; HEADER]
+/// From so many bytes on, the memory of a message is kept for the next one; up to so many.
+const LARGE: usize = 64 << 10;
+const KEPT: usize = 2 << 20;
+
+/// Where messages are made, and what is left of the last large one: memory that is given back to the
+/// system and asked for again takes longer to get than to fill.
+static SPARE: process_wide::sync::Mutex<Vec<u8>> = process_wide::sync::Mutex::new(Vec::new());
+
+/// A message with its header.
+pub(in super::super::super) struct Message(Vec<u8>);
+
+impl Message {
+    /// The message that `fill` appends.
+    pub(in super::super::super) fn new<E>(
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut bytes = mem::take(&mut *SPARE.lock().unwrap_or_else(PoisonError::into_inner));
+        bytes.clear();
+        bytes.extend([0; HEADER]);
+        let filled = fill(&mut bytes);
+        let length = (bytes.len() - HEADER) as u64;
+        bytes[..HEADER].copy_from_slice(&length.to_le_bytes());
+        if bytes.len() >= LARGE {
+            let message = Message(bytes);
+            return filled.map(|()| message);
+        }
+        let message = Message(bytes.as_slice().to_vec());
+        keep(bytes);
+        filled.map(|()| message)
+    }
+
+    pub(in super::super::super) fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
-/// Makes a message empty again.
-pub(in super::super::super) fn clear(message: &mut Vec<u8>) {
-    message.truncate(HEADER);
+impl Drop for Message {
+    fn drop(&mut self) {
+        if self.0.capacity() >= LARGE {
+            keep(mem::take(&mut self.0));
+        }
+    }
 }
 
-/// Completes a message. From here on nothing may be appended.
-pub(in super::super::super) fn seal(message: &mut [u8]) {
-    let length = (message.len() - HEADER) as u64;
-    message[..HEADER].copy_from_slice(&length.to_le_bytes());
+fn keep(bytes: Vec<u8>) {
+    if bytes.capacity() <= KEPT {
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.capacity() < bytes.capacity() {
+            *spare = bytes;
+        }
+    }
 }
 
 /// The receiving half of a connection. A small message takes one system call, and no memory of its own.
