@@ -1441,6 +1441,11 @@ pub enum SubmitError {
     Broken(BrokenExecutor),
     /// No thread could be started, and the executor has none.
     Thread(std::io::Error),
+    /// No process could be started, and the executor has none.
+    Process(std::io::Error),
+    /// The call cannot travel to another process: its function is not registered, or an argument of it
+    /// cannot be dumped. CPython: `PicklingError`.
+    Pickling(Exception),
     /// An option of [`map_with`](Executor::map_with) is out of range.
     Value(ValueError),
     /// The executor has as many calls as it takes at a time; see `BoundedExecutor`.
@@ -1456,6 +1461,8 @@ impl fmt::Display for SubmitError {
             }
             SubmitError::Broken(error) => error.fmt(f),
             SubmitError::Thread(error) => write!(f, "can't start new thread: {}", error),
+            SubmitError::Process(error) => write!(f, "can't start new process: {}", error),
+            SubmitError::Pickling(exception) => exception.fmt(f),
             SubmitError::Value(error) => error.fmt(f),
             SubmitError::Full => f.pad("the executor is full"),
         }
@@ -1465,23 +1472,12 @@ impl fmt::Display for SubmitError {
 impl StdError for SubmitError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            SubmitError::Thread(error) => Some(error),
+            SubmitError::Thread(error) | SubmitError::Process(error) => Some(error),
             SubmitError::Broken(error) => error.source(),
             _ => None,
         }
     }
 }
-
-/// So that `?` works on what `submit` returns where an [`Error`] is returned.
-impl From<SubmitError> for Error {
-    fn from(error: SubmitError) -> Self {
-        Error::Exception(Exception::new(error))
-    }
-}
-
-// An error that is only looked at.
-impl UnwindSafe for SubmitError {}
-impl RefUnwindSafe for SubmitError {}
 
 impl From<BrokenExecutor> for SubmitError {
     fn from(error: BrokenExecutor) -> Self {

@@ -284,6 +284,7 @@
 
 mod _base;
 mod beyond;
+pub mod process;
 mod stdlib;
 pub mod thread;
 
@@ -302,8 +303,10 @@ pub use self::beyond::any_future::AnyFuture;
 pub use self::beyond::bounded_executor::{BoundedExecutor, WhenFull};
 #[doc(inline)]
 pub use self::beyond::promise::{BrokenPromise, Promise};
+pub use self::process::ProcessPoolExecutor;
 #[doc(inline)]
 pub use self::stdlib::logging::{set_logger, Level, LogRecord};
+pub use self::stdlib::pickle;
 #[doc(inline)]
 pub use self::thread::{
     at_exit, AtExit, BrokenThreadPool, ThreadPoolExecutor, ThreadPoolExecutorBuilder,

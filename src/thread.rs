@@ -16,7 +16,7 @@ use super::_base::{
 use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::process_wide;
 use super::stdlib::queue::SimpleQueue;
-use super::stdlib::threading::{lock, lock_busy, Deadline, Thread};
+use super::stdlib::threading::{_register_atexit, _shutdown, lock, lock_busy, Deadline, Thread};
 use std::error::Error as StdError;
 use std::fmt;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
@@ -162,7 +162,7 @@ impl AtExit {
 
 impl Drop for AtExit {
     fn drop(&mut self) {
-        python_exit(Deadline::after(self.timeout));
+        _shutdown(Deadline::after(self.timeout));
     }
 }
 
@@ -563,6 +563,7 @@ impl ThreadPoolExecutorBuilder {
         if max_workers == 0 {
             return Err(ValueError::new("max_workers must be greater than 0"));
         }
+        _register_atexit(python_exit);
         let mut thread_name_prefix = self.thread_name_prefix;
         if thread_name_prefix.contains('\0') {
             return Err(ValueError::new(

@@ -71,7 +71,9 @@ fn expand(tree: &str) -> Vec<String> {
 fn paths(code: &str) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     // How visible something is, is no use of anything.
-    let mut rest = code.replace("(in super::super)", "");
+    let mut rest = code
+        .replace("(in super::super::super)", "")
+        .replace("(in super::super)", "");
     // Uses, which may be trees.
     while let Some(start) = rest.find("use s") {
         let end = start + rest[start..].find(';').unwrap();
@@ -141,6 +143,7 @@ fn whole(file: &str) -> &str {
         Some(("_base", _)) => "_base.rs",
         Some(("thread", _)) => "thread.rs",
         Some(("process", _)) => "process.rs",
+        Some(("stdlib", child)) if child.starts_with("pickle/") => "stdlib/pickle.rs",
         _ => file,
     }
 }

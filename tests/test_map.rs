@@ -177,8 +177,20 @@ fn exported() -> BTreeSet<String> {
         let names = names.split(|c: char| !(c.is_alphanumeric() || c == '_'));
         exported.extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
     }
-    // `thread` is a public module, so what is public in it is public.
+    // `thread` and `pickle` are public modules, so what is public in them is public.
     exported.insert("_python_exit".to_owned());
+    let pickle = [
+        "Dump",
+        "Load",
+        "dumps",
+        "loads",
+        "PickleError",
+        "Pickler",
+        "Unpickler",
+        "DispatchTable",
+        "RemoteError",
+    ];
+    exported.extend(pickle.map(str::to_owned));
     exported
 }
 
@@ -210,13 +222,36 @@ fn names(cell: &str) -> Vec<&str> {
 
 const BASE: &str = "`_base.py`";
 const THREAD: &str = "`thread.py`";
+const PROCESS: &str = "`process.py`";
 const ONLY_OURS: &str = "What only this project has";
+const PICKLE: &str = "`pickle.py`";
 const PRIVATE: &str = "What the port needs";
+
+/// The sections that mirror a module of CPython, each with the file that does.
+const SECTIONS: [(&str, &str); 3] = [
+    (BASE, "_base.rs"),
+    (THREAD, "thread.rs"),
+    (PROCESS, "process.rs"),
+];
+
+/// The definitions of one file. Two files may have some of the same name.
+fn in_file(file: &str) -> Definitions {
+    let mut definitions = Definitions::new();
+    scan(file, &mut definitions);
+    definitions
+}
 
 /// Every name of ours that the map has.
 fn mapped() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
-    for (section, column) in [(BASE, 1), (THREAD, 1), (ONLY_OURS, 0), (PRIVATE, 0)] {
+    for (section, column) in [
+        (BASE, 1),
+        (THREAD, 1),
+        (PROCESS, 1),
+        (ONLY_OURS, 0),
+        (PICKLE, 0),
+        (PRIVATE, 0),
+    ] {
         for row in table(section) {
             all.extend(names(&row[column]).into_iter().map(str::to_owned));
         }
@@ -272,6 +307,8 @@ fn the_scanner_sees_what_there_is() {
         ("ThreadPoolExecutorBuilder::build", "thread.rs", Public),
         ("SimpleQueue::get", "stdlib/queue.rs", Super),
         ("Condition::try_acquire", "stdlib/threading.rs", Private),
+        ("Load::load", "stdlib/pickle.rs", Public),
+        ("DispatchTable::register", "stdlib/pickle/errors.rs", Public),
     ] {
         let it = ours.get(name).unwrap_or_else(|| panic!("{name}"));
         assert_eq!((&*it.file, it.visibility), (file, visibility), "{name}");
@@ -291,16 +328,16 @@ fn the_scanner_sees_what_there_is() {
 
 #[test]
 fn definitions_stand_in_cpythons_order() {
-    let ours = ours();
     let mut wrong = Vec::new();
-    for (section, file) in [(BASE, "_base.rs"), (THREAD, "thread.rs")] {
+    for (section, file) in SECTIONS {
+        let ours = in_file(file);
         let mut rows = Vec::new();
         for row in table(section) {
             assert_eq!(row.len(), 3, "{row:?}");
             match names(&row[1]).first() {
                 Some(name) => {
-                    let it = &ours[*name];
-                    assert_eq!(it.file, file, "{name} has left its file");
+                    let it = ours.get(*name);
+                    let it = it.unwrap_or_else(|| panic!("{name} has left {file}"));
                     let excuse = row[2].strip_prefix("Out of order: ");
                     rows.push((it.line, excuse.map_or(false, |why| why.len() > 10), row));
                 }
@@ -327,7 +364,7 @@ fn definitions_stand_in_cpythons_order() {
 /// it is. Lines of documentation are no lines of code.
 const LIST: &str = r#"
 import ast, sys
-from concurrent.futures import _base, thread
+from concurrent.futures import _base, thread, process
 assert sys.version_info[:2] == (3, 13)
 
 def definitions(body, prefix, variables):
@@ -341,7 +378,7 @@ def definitions(body, prefix, variables):
                 if isinstance(target, ast.Name) and target.id != "__author__":
                     yield prefix + target.id, node.lineno
 
-for module in (_base, thread):
+for module in (_base, thread, process):
     with open(module.__file__) as file:
         text = file.read()
     tree = ast.parse(text)
@@ -391,7 +428,8 @@ fn everything_of_cpythons_is_in_the_map() {
             return;
         }
     };
-    for (section, module) in [(BASE, "_base "), (THREAD, "thread ")] {
+    for (section, file) in SECTIONS {
+        let module = &file.replace(".rs", " ");
         let theirs = theirs(&listed, module).into_iter().map(|it| it.0);
         let rows = table(section);
         let mapped: Vec<&str> = rows.iter().map(|row| names(&row[0])[0]).collect();
@@ -436,9 +474,10 @@ fn neighbours_in_cpython_are_near_each_other_here() {
             return;
         }
     };
-    let ours = ours();
     let mut gaps = Vec::new();
-    for (section, module) in [(BASE, "_base "), (THREAD, "thread ")] {
+    for (section, file) in SECTIONS {
+        let module = &file.replace(".rs", " ");
+        let ours = in_file(file);
         let lines: BTreeMap<_, _> = theirs(&listed, module).into_iter().collect();
         let mut previous: Option<(String, usize, usize)> = None;
         for row in table(section) {

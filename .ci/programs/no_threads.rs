@@ -1,12 +1,17 @@
 //! For platforms without threads: nothing panics, and `submit` says what is the matter. Run under a
 //! host that does not show standard output, it is silent, and a panic traps.
 
+use concurrent_futures::process::{freeze_support, CallOptions, OnCrash, ProcessPoolExecutor};
 use concurrent_futures::{
     as_completed, at_exit, wait, AnyFuture, Error, Exception, Executor, Future, MapOptions,
     ShutdownOptions, SubmitError, ThreadPoolExecutor, ALL_COMPLETED, FIRST_COMPLETED,
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+fn square(n: u64) -> u64 {
+    n * n
+}
 
 fn main() {
     let exit = at_exit();
@@ -31,6 +36,23 @@ fn main() {
         pool.map_with(|n| n, 0.., options),
         Err(SubmitError::Thread(_))
     ));
+
+    // Nor are there processes.
+    freeze_support(|registry| {
+        registry.register(square);
+    });
+    for on_crash in [OnCrash::BreakPool, OnCrash::FailCall] {
+        let builder = ProcessPoolExecutor::builder().on_crash(on_crash);
+        let pool = builder.initializer(square, 1).build().unwrap();
+        let refused = |result| matches!(result, Err(SubmitError::Thread(_)));
+        assert!(refused(pool.submit(square, 2).map(drop)));
+        let options = CallOptions::new().timeout(Duration::from_secs(1));
+        assert!(refused(pool.submit_with(square, 2, options).map(drop)));
+        assert!(refused(pool.map(square, 0..3).map(drop)));
+        pool.kill_workers();
+        pool.shutdown();
+        assert_eq!(pool.process_count(), 0);
+    }
 
     // Futures work, and can be waited for when they are done.
     let (done, pending) = (Future::new(), Future::new());

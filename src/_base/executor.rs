@@ -4,9 +4,11 @@
 //! What Python's `Executor` does without: a guard for the `with` statement, and references.
 
 use super::{
-    Exception, Executor, Future, Map, MapOptions, MapWith, ShutdownOptions, SubmitError, LOGGER,
+    Error, Exception, Executor, Future, Map, MapOptions, MapWith, ShutdownOptions, State,
+    SubmitError, LOGGER,
 };
 use std::error::Error as StdError;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// What [`Executor::with`] does at the end, whatever happens.
 pub(super) struct Exit<'a, X: Executor>(pub(super) &'a X);
@@ -153,3 +155,30 @@ impl<X: Executor + ?Sized> Executor for &X {
         (**self).shutdown_with(options);
     }
 }
+
+/// What a pool asks of its futures.
+impl<T> Future<T> {
+    /// Takes `set_running_or_notify_cancel` back: the call did not begin, and waits again.
+    pub(in super::super) fn set_pending(&self) {
+        let mut shared = self.acquire();
+        if shared.state == State::Running {
+            shared.state = State::Pending;
+        }
+    }
+
+    /// Whether to complete the call is to run code of the user's.
+    pub(in super::super) fn has_done_callbacks(&self) -> bool {
+        !self.acquire().typed.done_callbacks.is_empty()
+    }
+}
+
+/// So that `?` works on what `submit` returns where an [`Error`] is returned.
+impl From<SubmitError> for Error {
+    fn from(error: SubmitError) -> Self {
+        Error::Exception(Exception::new(error))
+    }
+}
+
+// An error that is only looked at.
+impl UnwindSafe for SubmitError {}
+impl RefUnwindSafe for SubmitError {}

@@ -19,39 +19,19 @@ where
     I::Item: Send + 'static,
     T: Send + 'static,
 {
-    /// What `Executor.map` does before it returns its generator.
     pub(super) fn new<E: Into<Exception>>(
         executor: &'a X,
         f: impl Fn(I::Item) -> Result<T, E> + Send + Sync + 'static,
         iterable: impl IntoIterator<Item = I::Item, IntoIter = I>,
         options: MapOptions,
     ) -> Result<Self, SubmitError> {
-        if options.buffersize == Some(0) {
-            return Err(ValueError::new("buffersize must be None or > 0").into());
-        }
-        if options.chunksize == 0 {
-            return Err(ValueError::new("chunksize must be >= 1.").into());
-        }
-        let mut map = Map {
-            fs: VecDeque::new(),
-            chunk: Vec::new().into_iter(),
-            deadline: Deadline::after(options.timeout),
-            unsubmitted: Some(Unsubmitted {
-                executor,
-                f: Arc::new(move |item| f(item).map_err(Into::into)),
-                iterator: iterable.into_iter(),
-                chunksize: options.chunksize,
-            }),
-            refused: None,
-            started: false,
+        let unsubmitted = Unsubmitted {
+            executor,
+            f: Arc::new(move |item| f(item).map_err(Into::into)),
+            iterator: iterable.into_iter(),
+            chunksize: options.chunksize,
         };
-        while map.unsubmitted.is_some() && options.buffersize.map_or(true, |n| map.fs.len() < n) {
-            map.submit_next();
-        }
-        match map.refused.take() {
-            Some(error) => Err(error),
-            None => Ok(map),
-        }
+        Map::submit(unsubmitted, options)
     }
 
     /// The same iterator, which submits what is left by another executor: a reference to this one.
@@ -74,9 +54,39 @@ where
             started: self.started,
         }
     }
+}
+
+impl<T, U: Submit<T>> Map<T, U> {
+    /// What `Executor.map` does before it returns its generator.
+    pub(in super::super) fn submit(
+        unsubmitted: U,
+        options: MapOptions,
+    ) -> Result<Self, SubmitError> {
+        if options.buffersize == Some(0) {
+            return Err(ValueError::new("buffersize must be None or > 0").into());
+        }
+        if options.chunksize == 0 {
+            return Err(ValueError::new("chunksize must be >= 1.").into());
+        }
+        let mut map = Map {
+            fs: VecDeque::new(),
+            chunk: Vec::new().into_iter(),
+            deadline: Deadline::after(options.timeout),
+            unsubmitted: Some(unsubmitted),
+            refused: None,
+            started: false,
+        };
+        while map.unsubmitted.is_some() && options.buffersize.map_or(true, |n| map.fs.len() < n) {
+            map.submit_next();
+        }
+        match map.refused.take() {
+            Some(error) => Err(error),
+            None => Ok(map),
+        }
+    }
 
     /// The same iterator when nothing of the executor and the iterable is needed any more.
-    pub(super) fn all_submitted(mut self) -> Map<T> {
+    pub(in super::super) fn all_submitted(mut self) -> Map<T> {
         Map {
             fs: mem::take(&mut self.fs),
             chunk: Vec::new().into_iter(),
@@ -86,9 +96,7 @@ where
             started: false,
         }
     }
-}
 
-impl<T, U: Submit<T>> Map<T, U> {
     /// Submits the next task, if there is one.
     pub(super) fn submit_next(&mut self) {
         let unsubmitted = self.unsubmitted.as_mut();
@@ -138,7 +146,7 @@ impl<T, U> fmt::Debug for Map<T, U> {
 }
 
 /// The results of one task: one for each of its items, up to the first that failed.
-pub(super) type Chunk<T> = Vec<Result<T, Exception>>;
+pub(in super::super) type Chunk<T> = Vec<Result<T, Exception>>;
 
 /// What a [`Map`] with a [`buffersize`](MapOptions::buffersize) has not submitted yet.
 pub struct Unsubmitted<'a, X: ?Sized, I: Iterator, T> {

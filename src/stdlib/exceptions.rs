@@ -40,7 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Exception(Arc<Raised>);
 
 /// What stands for the message of a panic that has none.
-const NO_TEXT: &str = "a payload that is no text";
+pub(super) const NO_TEXT: &str = "a payload that is no text";
 
 enum Raised {
     Error {
@@ -55,6 +55,8 @@ enum Raised {
         payload: Mutex<Option<Box<dyn Any + Send>>>,
         /// Where an error is needed.
         as_error: Message,
+        /// What is known of a panic in another process.
+        remote: Option<Box<dyn StdError + Send + Sync>>,
     },
 }
 
@@ -65,24 +67,20 @@ impl RefUnwindSafe for Raised {}
 impl Exception {
     /// An exception that is this error.
     pub fn new<E: StdError + Send + Sync + 'static>(error: E) -> Self {
-        if let Some(Carried(exception)) = (&error as &dyn Any).downcast_ref() {
-            return exception.clone();
-        }
-        Exception(Arc::new(Raised::Error {
-            type_name: type_name::<E>(),
-            error: Box::new(error),
-        }))
+        Exception::named(type_name::<E>(), Box::new(error))
     }
 
     /// An exception that is this error. The name of its type is no longer known, and given as
     /// `Error`.
     pub fn from_boxed(error: Box<dyn StdError + Send + Sync>) -> Self {
+        Exception::named("Error", error)
+    }
+
+    /// An exception that is this error, of a type of this name.
+    pub(super) fn named(type_name: &'static str, error: Box<dyn StdError + Send + Sync>) -> Self {
         match error.downcast::<Carried>() {
             Ok(carried) => carried.0,
-            Err(error) => Exception(Arc::new(Raised::Error {
-                type_name: "Error",
-                error,
-            })),
+            Err(error) => Exception(Arc::new(Raised::Error { type_name, error })),
         }
     }
 
@@ -96,22 +94,38 @@ impl Exception {
             as_error: Message(message.as_deref().unwrap_or(NO_TEXT).to_owned()),
             message,
             payload: Mutex::new(Some(payload)),
+            remote: None,
+        }))
+    }
+
+    /// An exception that is a panic in another process, whose payload stayed there.
+    pub(super) fn from_remote_panic(
+        message: Option<String>,
+        remote: Box<dyn StdError + Send + Sync>,
+    ) -> Self {
+        let payload: Box<dyn Any + Send> = match &message {
+            Some(message) => Box::new(message.clone()),
+            None => Box::new(()),
+        };
+        Exception(Arc::new(Raised::Panic {
+            as_error: Message(remote.to_string()),
+            message,
+            payload: Mutex::new(Some(payload)),
+            remote: Some(remote),
         }))
     }
 
     /// An exception that is just a text: `Exception("text")` in Python.
     pub fn msg(text: impl Into<String>) -> Self {
-        Exception(Arc::new(Raised::Error {
-            type_name: "Exception",
-            error: Box::new(Message(text.into())),
-        }))
+        Exception::named("Exception", Box::new(Message(text.into())))
     }
 
-    /// The error, unless the exception is a panic.
+    /// The error, unless the exception is a panic. One in another process is an error as well, a
+    /// [`RemoteError`](super::pickle::RemoteError), which knows where it happened.
     pub fn as_error(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
         match &*self.0 {
             Raised::Error { error, .. } => Some(&**error),
-            Raised::Panic { .. } => None,
+            Raised::Panic { remote, .. } => remote.as_deref(),
         }
     }
 
@@ -291,7 +305,7 @@ pub(super) fn drop_payload(mut payload: Box<dyn Any + Send>) {
 }
 
 /// The error inside of an exception that is just a text.
-struct Message(String);
+pub(super) struct Message(pub(super) String);
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

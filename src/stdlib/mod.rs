@@ -8,6 +8,8 @@ pub mod event;
 pub(super) mod exceptions;
 pub(super) mod keyed_list;
 pub(super) mod logging;
+pub(super) mod multiprocessing;
+pub mod pickle;
 pub(super) mod queue;
 mod spin;
 pub(super) mod threading;

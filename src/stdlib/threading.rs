@@ -7,6 +7,7 @@
 //! Nothing here knows of futures. Python's names are kept; what differs is that a lock owns the
 //! data it protects, and that a lock is released by dropping what `acquire` returned.
 
+use super::process_wide;
 use super::spin::spin;
 use std::io;
 use std::mem;
@@ -354,6 +355,40 @@ impl Thread {
             // An error would be the thread's panic, which was reported when it happened.
             let _ = handle.join();
         }
+    }
+}
+
+static _THREADING_ATEXITS: process_wide::sync::Mutex<Atexits> =
+    process_wide::sync::Mutex::new((Vec::new(), false));
+
+/// What is to be called at the end of the program, and whether that has come.
+type Atexits = (Vec<fn(Deadline)>, bool);
+
+/// Has `func` called by [`_shutdown`]; at once, if that was called before, where Python raises an error.
+pub(in super::super) fn _register_atexit(func: fn(Deadline)) {
+    let mut atexits = _THREADING_ATEXITS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let (funcs, exiting) = &mut *atexits;
+    if !funcs.contains(&func) {
+        funcs.push(func);
+    }
+    if *exiting {
+        drop(atexits);
+        func(Deadline::Never);
+    }
+}
+
+/// Calls what was registered, the last first. None is to wait longer than until the deadline.
+pub(in super::super) fn _shutdown(deadline: Deadline) {
+    let mut atexits = _THREADING_ATEXITS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    atexits.1 = true;
+    let funcs = atexits.0.clone();
+    drop(atexits);
+    for func in funcs.iter().rev() {
+        func(deadline);
     }
 }
 

@@ -1,0 +1,873 @@
+//! The process pool: CPython's `process.py`.
+//!
+//! A worker is this program, started again. Each has a thread here, its manager, which starts it, sends it
+//! one call at a time, waits for the reply, completes the future, and sees it end. A worker is
+//!
+//! - *starting* from when its manager is started until it has said that it is ready;
+//! - *idle* when its manager has found nothing in the queue; `submit` takes it off the list of the idle to
+//!   write a small call to it, or to *summon* it, upon which its manager looks into the queue again;
+//! - *doomed* when it was killed, or is about to be: it gets nothing more;
+//! - *retired* when its stream of calls was ended, upon which it exits by itself.
+//!
+//! A call is in the queue and pending, or in a worker's hand, which is to say that it is running, or that
+//! the worker's manager is just asking whether it was cancelled. A worker has one call in its hand at most,
+//! and so its death blames one call at most.
+
+mod builder;
+mod completion;
+mod deadlines;
+mod errors;
+mod executor;
+mod map;
+mod options;
+mod registry;
+mod state;
+
+use self::completion::{abandon, Completion};
+use self::errors::describe;
+use self::state::{Executing, InHand, Shutdown, Worker};
+use super::_base::{
+    BrokenExecutor, Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError,
+    ValueError, LOGGER,
+};
+use super::stdlib::multiprocessing::connection::{Connection, Incoming, Message, Receiver};
+use super::stdlib::multiprocessing::process::Process;
+use super::stdlib::pickle::{Dump, Load, Unpickler};
+use super::stdlib::process_wide;
+use super::stdlib::threading::{lock, Acquired, Condition, Deadline, Thread};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::mem;
+use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+
+pub use self::builder::ProcessPoolExecutorBuilder;
+pub use self::errors::{CallKilled, CallTimeout, WorkerDied};
+pub use self::map::{Chunks, MapWith};
+pub use self::options::{CallOptions, OnCrash};
+pub use self::registry::{freeze_support, Callable, Parameters, Registry};
+
+/// What CPython's module keeps in `_threads_wakeups` and `_global_shutdown`.
+struct Global {
+    /// Every pool that there is. In CPython a dictionary of their threads.
+    _threads_wakeups: Vec<Weak<Pool>>,
+    /// `_python_exit` has run.
+    _global_shutdown: bool,
+    /// How many pools there were.
+    counter: usize,
+}
+
+/// Innermost: nothing else is locked under it.
+static GLOBAL: process_wide::sync::Mutex<Global> = process_wide::sync::Mutex::new(Global {
+    _threads_wakeups: Vec::new(),
+    _global_shutdown: false,
+    counter: 0,
+});
+
+fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
+    f(&mut GLOBAL.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Shuts all process pools of this process down, for good, and waits until what they were given is
+/// done. From then on, `submit` returns [`SubmitError::InterpreterShutdown`].
+///
+/// It is meant for the end of the program, and [`at_exit`](super::at_exit) calls it there. Called in a
+/// callback of any process pool's future, it waits for nobody.
+///
+/// CPython: `_python_exit` in `process.py`.
+pub fn _python_exit() {
+    python_exit(Deadline::Never);
+}
+
+/// [`_python_exit`], which waits no longer than until the deadline.
+fn python_exit(deadline: Deadline) {
+    let pools = global(|global| {
+        global._global_shutdown = true;
+        global._threads_wakeups.clone()
+    });
+    let pools: Vec<_> = pools.iter().filter_map(Weak::upgrade).collect();
+    let options = ShutdownOptions::new();
+    for pool in &pools {
+        let _ = pool.shutdown(options.wait(false), Shutdown::Interpreter, Deadline::Now);
+    }
+    if pools.iter().any(|pool| pool.lock().is_managed_here()) {
+        return;
+    }
+    for pool in &pools {
+        if let Err(error) = pool.shutdown(options, Shutdown::Interpreter, deadline) {
+            LOGGER.critical("Exception ignored at exit:", Some(&error.into()));
+        }
+    }
+}
+
+// The first byte of what a worker is sent.
+const CALL: u8 = 1;
+const CHUNK: u8 = 2;
+const SUMMONS: u8 = 3;
+// The first byte of what it replies.
+const RETURNED: u8 = 1;
+const RAISED: u8 = 2;
+const SUMMONED: u8 = 3;
+
+/// After so many processes in a row that died before they were ready, a pool is broken.
+const FAILED_STARTS: usize = 3;
+
+/// How often a call comes back from a worker that died before it could begin, at most. It may be what the
+/// workers die of, in loading its arguments.
+const RETURNS: usize = 3;
+
+/// A submitted call: its future, and the message that asks a worker for it.
+///
+/// CPython: `_WorkItem` and `_CallItem` in `process.py`.
+struct _WorkItem<F: ?Sized = dyn Completion> {
+    call_item: Message,
+    options: CallOptions,
+    /// How often it came back.
+    returns: Mutex<usize>,
+    future: F,
+}
+
+type Item = Arc<_WorkItem>;
+
+impl _WorkItem {
+    /// Whether the message is sure to find room in the stream to an idle worker, so that to write it does
+    /// not block, whatever the worker is at.
+    fn is_small(&self) -> bool {
+        self.call_item.len() <= 4096
+    }
+
+    /// Makes the call pending again, unless that was done too often.
+    fn comes_back(&self) -> bool {
+        let mut returns = lock(&self.returns);
+        *returns += 1;
+        let again = *returns <= RETURNS;
+        if again {
+            self.future.set_pending();
+        }
+        again
+    }
+}
+
+/// Calls a function once for each of several arguments, up to the first that fails. In the reply, each
+/// result has a `RETURNED` or `RAISED` before it.
+///
+/// CPython: `_process_chunk` in `process.py`, which loses the results before a failure.
+fn _process_chunk(
+    registry: &Registry,
+    number: u32,
+    chunk: &mut Unpickler<'_>,
+    reply: &mut Vec<u8>,
+) -> Result<(), Exception> {
+    let (count, stop_at_err) = <(usize, bool)>::load(chunk)?;
+    for _ in 0..count {
+        let start = reply.len();
+        reply.push(RETURNED);
+        let outcome = registry.call(number, chunk, reply);
+        let failed = outcome.is_err();
+        _sendback_result(registry, reply, start, outcome);
+        // A dumped `Err` begins with a one.
+        if failed || (stop_at_err && reply.get(start + 1) == Some(&1)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Puts an exception in the place of what was dumped since `start`, if there is one.
+///
+/// CPython: `_sendback_result` in `process.py`.
+fn _sendback_result(
+    registry: &Registry,
+    reply: &mut Vec<u8>,
+    start: usize,
+    outcome: Result<(), Exception>,
+) {
+    if let Err(exception) = outcome {
+        reply.truncate(start);
+        reply.push(RAISED);
+        let dump = AssertUnwindSafe(|| exception.dump(&mut registry.pickler(reply)));
+        if !matches!(catch_unwind(dump), Ok(Ok(()))) {
+            reply.truncate(start + 1);
+            let exception = Exception::msg("an exception that cannot be dumped");
+            let _ = exception.dump(&mut registry.pickler(reply));
+        }
+        LOGGER.log_panic("Exception in worker", || drop(exception));
+    }
+}
+
+/// Evaluates calls from the parent and sends the results back, until there are no more.
+///
+/// CPython: `_process_worker` in `process.py`.
+fn _process_worker(connection: &Connection, registry: &Registry) -> io::Result<()> {
+    let mut receiver = Receiver::new();
+    let greeting = registry.fingerprint().to_le_bytes();
+    connection.send(&message(|bytes| bytes.extend(greeting)))?;
+    loop {
+        let mut call_item = receiver.recv_bytes(connection)?;
+        let reply = message(|reply| evaluate(&mut call_item, registry, reply));
+        call_item.finish()?;
+        connection.send(&reply)?;
+    }
+}
+
+/// Appends the reply to what the parent has sent.
+fn evaluate(call_item: &mut Incoming<'_>, registry: &Registry, reply: &mut Vec<u8>) {
+    if call_item.received == [SUMMONS] {
+        return reply.push(SUMMONED);
+    }
+    let start = reply.len();
+    reply.push(RETURNED);
+    let mut unpickler = registry.unpickler(call_item);
+    let outcome = match <(u8, u32)>::load(&mut unpickler) {
+        Ok((CALL, number)) => registry.call(number, &mut unpickler, reply),
+        Ok((_, number)) => _process_chunk(registry, number, &mut unpickler, reply),
+        Err(error) => Err(error.into()),
+    };
+    _sendback_result(registry, reply, start, outcome);
+}
+
+/// A message that cannot fail.
+fn message(fill: impl FnOnce(&mut Vec<u8>)) -> Message {
+    let filled = Message::new(|bytes| {
+        fill(bytes);
+        Ok::<(), Infallible>(())
+    });
+    filled.unwrap_or_else(|never| match never {})
+}
+
+/// The manager of one worker.
+///
+/// CPython: `_ExecutorManagerThread` in `process.py`, which is one for all workers.
+struct _ExecutorManagerThread {
+    pool: Arc<Pool>,
+    /// Of the worker, in `Executing::processes`.
+    number: usize,
+}
+
+/// How a worker came to its end.
+enum End {
+    /// There was no process to be had, or no way to talk to it.
+    NotStarted(io::Error),
+    /// It works, but not for this pool.
+    Unusable(Exception),
+    /// The process has ended, or its stream has.
+    Ended {
+        /// What it was sent is known to be unread, and so did not begin.
+        unread: bool,
+    },
+}
+
+impl _ExecutorManagerThread {
+    /// CPython: `_ExecutorManagerThread.run` in `process.py`.
+    fn run(&self) {
+        let end = self.serve().unwrap_or_else(|end| end);
+        self.join_executor_internals(end);
+    }
+
+    fn serve(&self) -> Result<End, End> {
+        let process = Process::start(&self.pool.worker_args).map_err(End::NotStarted)?;
+        let process = Arc::new(process);
+        let mut state = self.pool.lock();
+        let worker = state.worker(self.number);
+        worker.process = Some(Arc::clone(&process));
+        if worker.doomed {
+            worker.kill();
+        }
+        drop(state);
+        let is_wanted = || self.pool.lock().is_wanted(self.number);
+        let connection = process.connect(is_wanted).map_err(|error| match error {
+            Some(error) => End::NotStarted(error),
+            None => End::Ended { unread: false },
+        })?;
+        let connection = Arc::new(connection);
+        let mut receiver = Receiver::new();
+        self.initialize(&connection, &mut receiver)?;
+        let mut state = self.pool.lock();
+        state.worker(self.number).connection = Some(Arc::clone(&connection));
+        state.starting -= 1;
+        state.failed_starts = 0;
+        drop(state);
+        self.add_call_item_to_queue(&connection);
+        loop {
+            let result_item = receiver.recv_bytes(&connection);
+            let processed = result_item.and_then(|it| self.process_result_item(&connection, it));
+            if let Err(error) = processed {
+                let unread = connection.is_unread(&error);
+                return Ok(End::Ended { unread });
+            }
+        }
+    }
+
+    /// Makes sure that the worker has the functions that this process has, and runs the initializer.
+    fn initialize(&self, connection: &Connection, receiver: &mut Receiver) -> Result<(), End> {
+        let ended = |_| End::Ended { unread: false };
+        let registry = &self.pool.registry;
+        let fingerprint = receiver.recv_bytes(connection).map_err(ended)?;
+        if fingerprint.received != registry.fingerprint().to_le_bytes() {
+            let text = "the worker process has registered other functions than this one";
+            return Err(End::Unusable(Exception::msg(text)));
+        }
+        if let Some(initializer) = &self.pool.initializer {
+            connection.send(&initializer.call_item).map_err(ended)?;
+            let mut result_item = receiver.recv_bytes(connection).map_err(ended)?;
+            (initializer.check)(&mut result_item, registry).map_err(|exception| {
+                LOGGER.critical("Exception in initializer:", Some(&exception));
+                End::Unusable(exception)
+            })?;
+            result_item.finish().map_err(ended)?;
+        }
+        Ok(())
+    }
+
+    /// Sends the worker the next call that was not cancelled. If there is none, the worker is idle from
+    /// here on, or ends.
+    ///
+    /// CPython: `add_call_item_to_queue` in `process.py`.
+    fn add_call_item_to_queue(&self, connection: &Connection) {
+        loop {
+            let max_tasks = self.pool.max_tasks_per_child;
+            let next = self.pool.lock().next_work_item(self.number, max_tasks);
+            let work_item = match next {
+                Some(work_item) => work_item,
+                None => return,
+            };
+            if !work_item.future.set_running_or_notify_cancel() {
+                let _in_hand = self.pool.lock().worker(self.number).in_hand.take();
+                continue;
+            }
+            if let Some(timeout) = work_item.options.timeout {
+                let mut state = self.pool.lock();
+                state.set_deadline(self.number, timeout);
+                state.notify_all();
+            }
+            if connection.send(&work_item.call_item).is_err() {
+                // The worker is dying, and has not got the whole of it.
+                if let Some(in_hand) = &mut self.pool.lock().worker(self.number).in_hand {
+                    in_hand.sent = false;
+                }
+            }
+            return;
+        }
+    }
+
+    /// Completes the future of the call that the worker had in its hand.
+    ///
+    /// CPython: `process_result_item` in `process.py`.
+    fn process_result_item(
+        &self,
+        connection: &Connection,
+        mut result_item: Incoming<'_>,
+    ) -> io::Result<()> {
+        let mut state = self.pool.lock();
+        let worker = state.worker(self.number);
+        let work_item = match (result_item.received.first(), &worker.in_hand) {
+            (Some(&RETURNED | &RAISED), Some(in_hand)) => Arc::clone(&in_hand.work_item),
+            (Some(&SUMMONED), None) if worker.summoned => {
+                worker.summoned = false;
+                state.summoned -= 1;
+                drop(state);
+                self.add_call_item_to_queue(connection);
+                return Ok(());
+            }
+            _ => {
+                // These are the bytes of a stranger.
+                worker.kill();
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        };
+        drop(state);
+        let complete = work_item.future.load(&mut result_item, &self.pool.registry);
+        result_item.finish()?;
+        let mut state = self.pool.lock();
+        let next_is_small = state
+            .work_items
+            .front()
+            .map_or(true, |next| next.is_small());
+        let worker = state.worker(self.number);
+        let in_hand = match worker.in_hand.take() {
+            Some(in_hand) if in_hand.verdict.is_none() => in_hand,
+            // The worker was killed to end the call, and this came just before.
+            killed => {
+                worker.in_hand = killed;
+                return Ok(());
+            }
+        };
+        worker.tasks += 1;
+        drop(state);
+        drop(in_hand);
+        // The worker goes on at once while this thread completes the future, unless code of the user's would
+        // then keep this thread from the next reply, or the next call were so large that writing it
+        // takes the worker's help, which may be stopped.
+        let at_once = next_is_small && !work_item.future.has_done_callbacks();
+        if at_once {
+            self.add_call_item_to_queue(connection);
+        }
+        LOGGER.log_panic("Exception in worker", complete);
+        LOGGER.log_panic("Exception in worker", || drop(work_item));
+        if !at_once {
+            self.add_call_item_to_queue(connection);
+        }
+        Ok(())
+    }
+
+    /// Waits for the process to end, and sees to what its end means for the calls.
+    ///
+    /// CPython: `_join_executor_internals` and `_terminate_broken` in `process.py`.
+    fn join_executor_internals(&self, end: End) {
+        let process = self.pool.lock().worker(self.number).process.clone();
+        let pid = process.as_ref().map(|process| process.pid());
+        let status = process.as_ref().and_then(|process| process.join().ok());
+        let mut failed = Vec::new();
+        let mut state = self.pool.lock();
+        let wanted = state.is_wanted(self.number);
+        let (worker, ready) = match state.remove(self.number) {
+            Some(removed) => removed,
+            None => return,
+        };
+        let started = !matches!(end, End::NotStarted(_));
+        let broken = |cause| BrokenProcessPool { pid, status, cause };
+        let break_pool = self.pool.on_crash == OnCrash::BreakPool;
+        match (end, worker.in_hand) {
+            (
+                _,
+                Some(InHand {
+                    work_item,
+                    verdict: Some(exception),
+                    ..
+                }),
+            ) => {
+                failed.push((work_item, exception));
+            }
+            (_, Some(in_hand)) if break_pool => {
+                let exception = state.terminate_broken(broken(None), &mut failed);
+                failed.push((in_hand.work_item, exception));
+            }
+            (End::Ended { unread }, Some(in_hand))
+                if (unread || !in_hand.sent) && in_hand.work_item.comes_back() =>
+            {
+                state.work_items.push_front(in_hand.work_item);
+            }
+            (_, Some(in_hand)) => {
+                let exception = Exception::new(WorkerDied { pid, status });
+                failed.push((in_hand.work_item, exception));
+            }
+            (End::NotStarted(error), None) => {
+                // Others will come to the calls, if there are any.
+                if state.processes.is_empty() {
+                    let exception = Exception::new(SubmitError::Process(error));
+                    state.fail_all(&exception, &mut failed);
+                }
+            }
+            (End::Unusable(cause), None) => {
+                state.terminate_broken(broken(Some(cause)), &mut failed);
+            }
+            (End::Ended { .. }, None) if worker.retired || !wanted => {}
+            (End::Ended { .. }, None) => {
+                state.failed_starts += usize::from(!ready);
+                if break_pool || state.failed_starts >= FAILED_STARTS {
+                    state.terminate_broken(broken(None), &mut failed);
+                }
+            }
+        }
+        // Where there was no process to be had, there is none at once again.
+        if started {
+            if let Err(error) = self.pool._adjust_process_count(&mut state) {
+                state.fail_all(&Exception::new(error), &mut failed);
+            }
+        }
+        state.events += 1;
+        state.ended.push(worker.thread);
+        state.notify_all();
+        for (work_item, exception) in failed {
+            abandon(work_item, |future| future.set_exception(exception));
+        }
+    }
+}
+
+/// A process of the pool terminated abruptly, so the pool is not usable any more: the exception of every
+/// call that was pending or running then. It converts into a [`BrokenExecutor`].
+///
+/// A pool that is made with [`OnCrash::FailCall`] fails one call instead, with [`WorkerDied`].
+///
+/// CPython: `BrokenProcessPool` in `process.py`; it names the process from 3.15 on.
+#[derive(Clone, Debug)]
+pub struct BrokenProcessPool {
+    pid: Option<u32>,
+    status: Option<ExitStatus>,
+    /// What the initializer failed with, or what else made the process unusable.
+    cause: Option<Exception>,
+}
+
+impl BrokenProcessPool {
+    /// The id that the process had.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// How the process ended: with which status, or by which signal. `None` if it was ended since it was
+    /// of no use, as when the initializer has failed in it.
+    pub fn status(&self) -> Option<ExitStatus> {
+        self.status
+    }
+}
+
+impl fmt::Display for BrokenProcessPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "A process in the process pool was terminated abruptly while the future was running or \
+             pending",
+        )?;
+        match &self.cause {
+            Some(cause) => write!(f, ": {}", cause),
+            None => describe(f, self.pid, self.status),
+        }
+    }
+}
+
+impl StdError for BrokenProcessPool {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_ref().map(Exception::as_dyn_error)
+    }
+}
+
+impl From<BrokenProcessPool> for BrokenExecutor {
+    fn from(error: BrokenProcessPool) -> Self {
+        BrokenExecutor::new(error.to_string()).with_cause(error.cause)
+    }
+}
+
+impl From<BrokenProcessPool> for SubmitError {
+    fn from(error: BrokenProcessPool) -> Self {
+        SubmitError::Broken(error.into())
+    }
+}
+
+/// An executor that runs calls in other processes.
+///
+/// The processes run this very program again, which must call [`freeze_support`] first in its `main`, and
+/// register there the functions that are to be called. Arguments and results travel between the processes
+/// as [`pickle`](super::pickle) dumps them. Processes are started as they are needed, up to `max_workers`,
+/// an idle one being preferred; each runs one call at a time.
+///
+/// Futures are those of any other executor. A process may crash, be killed, or be ended by
+/// [`kill_call`](ProcessPoolExecutor::kill_call) or a [time limit](CallOptions::timeout), and what it does
+/// to the others is for [`OnCrash`] to say.
+///
+/// It is a shared handle: a clone is another reference to the same pool. When the last one is dropped, the
+/// processes finish what is queued and end; nothing waits for that. When this process ends, however it
+/// does, they end at once.
+///
+/// ```
+/// use concurrent_futures::process::{freeze_support, ProcessPoolExecutor};
+///
+/// fn fib(n: u64) -> u64 {
+///     if n < 2 { n } else { fib(n - 1) + fib(n - 2) }
+/// }
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     freeze_support(|registry| {
+///         registry.register(fib);
+///     });
+///     let pool = ProcessPoolExecutor::new(2)?;
+///     let future = pool.submit(fib, 20)?;
+///     assert_eq!(future.result(None)?, 6765);
+///     pool.shutdown();
+///     Ok(())
+/// }
+/// ```
+///
+/// CPython: `ProcessPoolExecutor` in `process.py`.
+#[derive(Clone)]
+pub struct ProcessPoolExecutor(Arc<Handle>);
+
+/// What the clones of an executor share. When the last of them goes, so does this.
+///
+/// CPython: the weak reference that `_ExecutorManagerThread` has to its executor.
+struct Handle(Arc<Pool>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let options = ShutdownOptions::new().wait(false);
+        let _ = self.0.shutdown(options, Shutdown::Executor, Deadline::Now);
+    }
+}
+
+/// What `ProcessPoolExecutor` is in CPython. The managers have references to it.
+struct Pool {
+    max_workers: usize,
+    max_tasks_per_child: usize,
+    on_crash: OnCrash,
+    worker_args: Vec<OsString>,
+    initializer: Option<Initializer>,
+    registry: Arc<Registry>,
+    /// Counts the pools of this process, for the names of threads.
+    number: usize,
+    /// An outer lock, as the shutdown lock of a thread pool is. Directly under it only futures' conditions,
+    /// a thread's id and a process's handle are locked.
+    shutdown_lock: Condition<Executing>,
+}
+
+/// The call of an initializer, and what checks its result.
+struct Initializer {
+    call_item: Message,
+    check: fn(&mut Incoming<'_>, &Registry) -> Result<(), Exception>,
+}
+
+// No code of the user's runs under its lock, so a panic does not leave it half-changed.
+impl UnwindSafe for Pool {}
+impl RefUnwindSafe for Pool {}
+
+impl Pool {
+    fn lock(&self) -> Acquired<'_, Executing> {
+        self.shutdown_lock.acquire()
+    }
+
+    /// Finds workers for the calls in the queue: one that is idle first, and then a new one, as long as
+    /// there are fewer than `max_workers`.
+    ///
+    /// # Errors
+    ///
+    /// If no worker could be started and there is none at all.
+    ///
+    /// CPython: `ProcessPoolExecutor._adjust_process_count` in `process.py`.
+    fn _adjust_process_count(self: &Arc<Self>, state: &mut Executing) -> Result<(), SubmitError> {
+        // Those that are about to look into the queue need not be found again.
+        while state.work_items.len() > state.starting + state.summoned {
+            if let Some(number) = state.idle.pop() {
+                state.summon(number);
+            } else if state.processes.len() == self.max_workers {
+                break;
+            } else if let Err(error) = self._spawn_process(state) {
+                // The workers there are will come to it.
+                if !state.processes.is_empty() {
+                    break;
+                }
+                return Err(SubmitError::Thread(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// CPython: `ProcessPoolExecutor._spawn_process` in `process.py`.
+    fn _spawn_process(self: &Arc<Self>, state: &mut Executing) -> io::Result<()> {
+        let number = state.started;
+        let manager = _ExecutorManagerThread {
+            pool: Arc::clone(self),
+            number,
+        };
+        let name = format!("ProcessPoolExecutor-{}_{}", self.number, number);
+        let thread = Thread::new();
+        thread.start(thread::Builder::new().name(name), move || manager.run())?;
+        state.processes.insert(number, Worker::new(thread));
+        state.started += 1;
+        state.starting += 1;
+        Ok(())
+    }
+
+    /// The part of `submit` that does not depend on types. The caller has a reference to the work item,
+    /// too, so that a call that is refused is not dropped here, with the lock held.
+    ///
+    /// CPython: `ProcessPoolExecutor.submit` in `process.py`.
+    fn submit(self: &Arc<Self>, work_item: Item) -> Result<(), SubmitError> {
+        let mut state = self.lock();
+        state.is_open()?;
+        let timeout = work_item.options.timeout;
+        if timeout.is_some() {
+            self.watch_deadlines(&mut state)?;
+        }
+        match state.idle.pop() {
+            Some(number) if work_item.is_small() => {
+                // Nobody else has the future yet, so it was not cancelled.
+                work_item.future.set_running_or_notify_cancel();
+                let worker = state.worker(number);
+                let sent = worker.send(&work_item.call_item);
+                worker.in_hand = Some(InHand::new(work_item, sent));
+                if let Some(timeout) = timeout {
+                    state.set_deadline(number, timeout);
+                    state.notify_all();
+                }
+                Ok(())
+            }
+            idle => {
+                state.idle.extend(idle);
+                state.work_items.push_back(work_item);
+                let adjusted = self._adjust_process_count(&mut state);
+                if adjusted.is_err() {
+                    // There is no worker, so it is still there.
+                    state.work_items.pop_back();
+                }
+                adjusted
+            }
+        }
+    }
+}
+
+impl ProcessPoolExecutor {
+    /// A pool of at most `max_workers` processes; for `None`, of as many as there are processors. No
+    /// process is started yet.
+    ///
+    /// # Errors
+    ///
+    /// If `max_workers` is zero, or if [`freeze_support`] was not called.
+    ///
+    /// CPython: `ProcessPoolExecutor.__init__` in `process.py`.
+    pub fn new(max_workers: impl Into<Option<usize>>) -> Result<Self, ValueError> {
+        ProcessPoolExecutor::builder()
+            .max_workers(max_workers)
+            .build()
+    }
+
+    /// A pool with more options than [`new`](ProcessPoolExecutor::new) has.
+    ///
+    /// CPython: the keyword parameters of `ProcessPoolExecutor.__init__` in `process.py`.
+    pub fn builder() -> ProcessPoolExecutorBuilder {
+        ProcessPoolExecutorBuilder::new()
+    }
+
+    /// Schedules a call of `f` and returns a future for what it returns. Arguments are given as they are for
+    /// a function of one parameter, and as a tuple for any other: `submit(fib, 30)`,
+    /// `submit(add, (1, 2))`, `submit(now, ())`.
+    ///
+    /// The arguments are dumped before this returns. It does not block.
+    ///
+    /// # Errors
+    ///
+    /// When the pool takes no more calls; when `f` was not registered, or the arguments cannot be dumped;
+    /// see [`SubmitError`].
+    ///
+    /// CPython: `ProcessPoolExecutor.submit` in `process.py`.
+    pub fn submit<F, A, M>(&self, f: F, args: A) -> Result<Future<F::Output>, SubmitError>
+    where
+        F: Callable<A, M>,
+        A: Dump,
+        F::Output: Load + Send + 'static,
+    {
+        self.submit_with(f, args, CallOptions::new())
+    }
+
+    /// Calls `f` with each item, and returns an iterator over the results in the order of the items. All
+    /// calls are submitted before `map` returns. For a function of several parameters, the items are tuples.
+    ///
+    /// The iterator is that of [`Executor::map`](super::Executor::map), which see.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](ProcessPoolExecutor::submit); the calls submitted so far are made all the same.
+    ///
+    /// CPython: `ProcessPoolExecutor.map` in `process.py`.
+    pub fn map<F, I, M>(&self, f: F, iterable: I) -> Result<Map<F::Output>, SubmitError>
+    where
+        F: Callable<I::Item, M>,
+        I: IntoIterator,
+        I::Item: Dump,
+        F::Output: Load + Send + 'static,
+    {
+        let map = self.map_with(f, iterable, MapOptions::new())?;
+        Ok(map.all_submitted())
+    }
+
+    /// Shuts the pool down and waits until all calls are done and all processes have ended.
+    ///
+    /// CPython: `ProcessPoolExecutor.shutdown` in `process.py`.
+    pub fn shutdown(&self) {
+        self.shutdown_with(ShutdownOptions::new());
+    }
+
+    /// Takes no more calls from now on, and lets the processes end once the queue is empty. May be called
+    /// any number of times, from any thread.
+    ///
+    /// With `wait`, it returns when all processes have ended, and so all calls are done. With
+    /// `cancel_futures`, calls that have not started are cancelled, and their callbacks are called on this
+    /// thread.
+    ///
+    /// **Differs from CPython:** called in a callback of one of the pool's own futures, it does not wait,
+    /// since the thread that it runs on is one of those that it would wait for.
+    ///
+    /// CPython: `ProcessPoolExecutor.shutdown` in `process.py`.
+    pub fn shutdown_with(&self, options: ShutdownOptions) {
+        let _ = self.shutdown_timeout(options);
+    }
+
+    /// Ends the pool by force: takes no more calls, cancels those that have not started, and asks every
+    /// process to end, which it does at once, in the middle of a call, too. It waits for nothing.
+    ///
+    /// The calls that were running fail as if their processes had died; see [`OnCrash`]. A process that is
+    /// stopped (SIGSTOP) does not hear of it; [`kill_workers`](ProcessPoolExecutor::kill_workers) ends that,
+    /// too.
+    ///
+    /// **Differs from CPython:** the process is asked by a message instead of SIGTERM, which std cannot
+    /// send. Its status is 143, what a shell makes of that signal.
+    ///
+    /// CPython: `ProcessPoolExecutor.terminate_workers` in 3.14's `process.py`.
+    pub fn terminate_workers(&self) {
+        self.pool()._force_shutdown(|worker| match &worker.process {
+            Some(process) => process.terminate(),
+            None => worker.kill(),
+        });
+    }
+
+    /// Ends the pool by force, like [`terminate_workers`](ProcessPoolExecutor::terminate_workers), but kills
+    /// the processes, whatever state they are in.
+    ///
+    /// CPython: `ProcessPoolExecutor.kill_workers` in 3.14's `process.py`.
+    pub fn kill_workers(&self) {
+        self.pool()._force_shutdown(Worker::kill);
+    }
+
+    fn pool(&self) -> &Arc<Pool> {
+        &(self.0).0
+    }
+}
+
+impl Pool {
+    /// CPython: `ProcessPoolExecutor.shutdown` in `process.py`.
+    fn shutdown(
+        &self,
+        options: ShutdownOptions,
+        by: Shutdown,
+        deadline: Deadline,
+    ) -> Result<(), TimeoutError> {
+        let mut state = self.lock();
+        let total = state.processes.len();
+        state.shutdown = state.shutdown.or(Some(by));
+        let mut cancelled = VecDeque::new();
+        if options.cancel_futures {
+            mem::swap(&mut cancelled, &mut state.work_items);
+        }
+        for number in mem::take(&mut state.idle) {
+            state.worker(number).retire();
+        }
+        state.events += 1;
+        let wait = options.wait && !state.is_managed_here();
+        state.notify_all();
+        for work_item in cancelled {
+            abandon(work_item, |future| future.cancel());
+        }
+        if !wait {
+            return Ok(());
+        }
+        let state = self.shutdown_lock.wait_for(Executing::is_over, deadline);
+        if !state.is_over() {
+            return Err(TimeoutError::workers(state.processes.len(), total));
+        }
+        let ended = state.ended.clone();
+        drop(state);
+        for thread in ended {
+            thread.join(Deadline::Never);
+        }
+        Ok(())
+    }
+
+    /// CPython: `ProcessPoolExecutor._force_shutdown` in 3.14's `process.py`.
+    fn _force_shutdown(&self, operation: impl Fn(&mut Worker)) {
+        let options = ShutdownOptions::new().wait(false).cancel_futures(true);
+        let _ = self.shutdown(options, Shutdown::Executor, Deadline::Now);
+        self.lock().processes.values_mut().for_each(operation);
+    }
+}

@@ -1,0 +1,84 @@
+//! Why a call in another process has no result, where Python's pool would be broken.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// The process that ran the call has died, and the pool goes on with others: the exception of the call
+/// with [`OnCrash::FailCall`](super::OnCrash::FailCall).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerDied {
+    pub(super) pid: Option<u32>,
+    pub(super) status: Option<ExitStatus>,
+}
+
+impl WorkerDied {
+    /// The id that the process had.
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// How the process ended: with which status, or by which signal.
+    pub fn status(&self) -> Option<ExitStatus> {
+        self.status
+    }
+}
+
+impl fmt::Display for WorkerDied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the process that ran the call terminated abruptly")?;
+        describe(f, self.pid, self.status)
+    }
+}
+
+impl StdError for WorkerDied {}
+
+/// Appends how a process ended, as far as that is known.
+pub(super) fn describe(
+    f: &mut fmt::Formatter<'_>,
+    pid: Option<u32>,
+    status: Option<ExitStatus>,
+) -> fmt::Result {
+    match (pid, status) {
+        (Some(pid), Some(status)) => write!(f, " (process {pid}, {status})"),
+        (Some(pid), None) => write!(f, " (process {pid})"),
+        _ => Ok(()),
+    }
+}
+
+/// The call ran for longer than [`CallOptions::timeout`](super::CallOptions::timeout) allows, and was ended
+/// together with its process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallTimeout {
+    pub(super) timeout: Duration,
+}
+
+impl CallTimeout {
+    /// The limit that the call had.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+impl fmt::Display for CallTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the call was ended after {:?}", self.timeout)
+    }
+}
+
+impl StdError for CallTimeout {}
+
+/// The call was ended, together with its process, by
+/// [`kill_call`](super::ProcessPoolExecutor::kill_call).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallKilled;
+
+impl fmt::Display for CallKilled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("the call was killed")
+    }
+}
+
+impl StdError for CallKilled {}

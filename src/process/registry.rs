@@ -1,0 +1,274 @@
+//! The functions that a worker process can be asked to call, and how it finds them.
+
+use super::super::_base::{Exception, LOGGER};
+use super::super::stdlib::multiprocessing::connection::Incoming;
+use super::super::stdlib::multiprocessing::spawn;
+use super::super::stdlib::pickle::{DispatchTable, Dump, Load, Pickler, RemoteError, Unpickler};
+use super::super::stdlib::process_wide;
+use super::_process_worker;
+use std::any::{type_name, TypeId};
+use std::collections::hash_map::DefaultHasher;
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::mem;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::{Arc, PoisonError};
+
+/// The functions of a program that may be called in another process; see
+/// [`freeze_support`].
+///
+/// A worker process runs the same program, and so registers the same functions; what travels is a number.
+/// Both sides compare what they have registered before the first call.
+///
+/// CPython: none; `pickle` sends the name of a function, and imports its module.
+#[derive(Default)]
+pub struct Registry {
+    functions: Vec<Box<dyn Function>>,
+    /// Where a function is in `functions`.
+    numbers: HashMap<TypeId, u32>,
+    errors: DispatchTable,
+    /// Equal on two sides that have registered the same.
+    fingerprint: u64,
+}
+
+static REGISTRY: process_wide::sync::Mutex<Option<Arc<Registry>>> =
+    process_wide::sync::Mutex::new(None);
+
+impl Registry {
+    /// Registers a function of up to twelve arguments, so that it can be submitted. Once more does no
+    /// harm.
+    ///
+    /// A generic function is registered as often as it is used with different types: `parse::<u8>` and
+    /// `parse::<u16>` are two.
+    ///
+    /// What is no function, such as a closure with captures or a pointer to a function, does not compile:
+    /// only what has no contents can be found again in another process.
+    ///
+    /// ```compile_fail
+    /// use concurrent_futures::process::freeze_support;
+    ///
+    /// let n = std::env::args().count() as u64;
+    /// freeze_support(|registry| {
+    ///     registry.register(move |m: u64| m + n);
+    /// });
+    /// ```
+    pub fn register<F, A, M>(&mut self, f: F) -> &mut Self
+    where
+        F: Callable<A, M>,
+        F::Output: Dump,
+        A: Load + 'static,
+        M: 'static,
+    {
+        let () = HasNoContents::<F>::CHECK;
+        let id = TypeId::of::<F>();
+        if self.numbers.contains_key(&id) {
+            return self;
+        }
+        self.numbers.insert(id, self.functions.len() as u32);
+        self.functions.push(Box::new(Registered {
+            f,
+            types: PhantomData,
+        }));
+        self.add_to_fingerprint(type_name::<(F, A, F::Output)>());
+        self
+    }
+
+    /// Registers an error type, so that it keeps its type in an [`Exception`] and in a boxed error. Those of
+    /// std do so anyway, and so does an error that a function returns as itself.
+    ///
+    /// CPython: `copyreg.pickle`.
+    pub fn register_error<E>(&mut self) -> &mut Self
+    where
+        E: StdError + Dump + Load + Send + Sync + 'static,
+    {
+        self.errors.register::<E>();
+        self.add_to_fingerprint(type_name::<E>());
+        self
+    }
+
+    /// Of names alone, since another build of the same program has other `TypeId`s.
+    fn add_to_fingerprint(&mut self, name: &str) {
+        let mut hasher = DefaultHasher::new();
+        (self.fingerprint, name).hash(&mut hasher);
+        self.fingerprint = hasher.finish();
+    }
+
+    /// Makes this the registry of the process, unless there is one.
+    fn publish(self) -> Option<Arc<Registry>> {
+        let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+        match *registry {
+            Some(_) => None,
+            None => registry.insert(Arc::new(self)).clone().into(),
+        }
+    }
+
+    /// The registry of the process.
+    pub(super) fn published() -> Option<Arc<Registry>> {
+        let registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.clone()
+    }
+
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// The number of a function.
+    pub(super) fn number<F: 'static>(&self) -> Result<u32, Exception> {
+        let number = self.numbers.get(&TypeId::of::<F>()).copied();
+        number.ok_or_else(|| {
+            let name = type_name::<F>();
+            Exception::msg(format!(
+                "Can't pickle {name}: it is not registered in freeze_support"
+            ))
+        })
+    }
+
+    pub(super) fn pickler<'a>(&'a self, output: &'a mut Vec<u8>) -> Pickler<'a> {
+        Pickler::new(output).dispatch_table(&self.errors)
+    }
+
+    pub(super) fn unpickler<'a>(&'a self, message: &'a mut Incoming<'_>) -> Unpickler<'a> {
+        let to_come = message.to_come();
+        let unpickler = match &mut message.rest {
+            Some(rest) => Unpickler::from_stream(message.received, rest, to_come),
+            None => Unpickler::new(message.received),
+        };
+        unpickler.dispatch_table(&self.errors)
+    }
+
+    /// Calls a function with arguments as they were dumped, and dumps what it returns.
+    pub(super) fn call(
+        &self,
+        number: u32,
+        arguments: &mut Unpickler<'_>,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Exception> {
+        let function = self.functions.get(number as usize);
+        let function = function.ok_or_else(|| Exception::msg("there is no such function"))?;
+        let mut pickler = self.pickler(reply);
+        let called = AssertUnwindSafe(|| function.call(arguments, &mut pickler));
+        catch_unwind(called).unwrap_or_else(|payload| {
+            let panic = Exception::from_panic(payload);
+            let message = panic.panic_message().map(str::to_owned);
+            Err(RemoteError::panicked(message, spawn::panic_location()))
+        })
+    }
+}
+
+/// Makes this program able to be a worker process. To be called first in `main`, before anything that is
+/// not to happen once more in each worker.
+///
+/// It registers the functions that may be called in another process. In a worker it then serves calls, and
+/// never returns. No pool can be made before it was called. Called once more, it does nothing.
+///
+/// CPython: `multiprocessing.freeze_support`, and the line `if __name__ == '__main__':`.
+pub fn freeze_support(register: impl FnOnce(&mut Registry)) {
+    let mut registry = Registry::default();
+    register(&mut registry);
+    // In a worker, too: a call may use a pool of its own.
+    let published = registry.publish();
+    if let Some(registry) = published.filter(|_| spawn::is_forking()) {
+        spawn::note_panics();
+        let served = spawn::spawn_main().and_then(|parent| _process_worker(&parent, &registry));
+        spawn::exit(i32::from(served.is_err()));
+    }
+}
+
+/// What the compiler checks of every registered function.
+struct HasNoContents<F>(PhantomData<F>);
+
+impl<F> HasNoContents<F> {
+    const CHECK: () = assert!(
+        mem::size_of::<F>() == 0,
+        "only a function itself can be registered, not a closure with captures or a pointer"
+    );
+}
+
+/// A registered function, whatever its types.
+trait Function: Send + Sync {
+    fn call(&self, arguments: &mut Unpickler<'_>, reply: &mut Pickler<'_>)
+        -> Result<(), Exception>;
+}
+
+struct Registered<F, A, M> {
+    f: F,
+    types: PhantomData<fn(A) -> M>,
+}
+
+impl<F, A, M> Function for Registered<F, A, M>
+where
+    F: Callable<A, M>,
+    F::Output: Dump,
+    A: Load,
+{
+    fn call(
+        &self,
+        arguments: &mut Unpickler<'_>,
+        reply: &mut Pickler<'_>,
+    ) -> Result<(), Exception> {
+        let output = self.f.call(A::load(arguments)?);
+        let dumped = output.dump(reply);
+        LOGGER.log_panic("Exception in worker", || drop(output));
+        Ok(dumped?)
+    }
+}
+
+/// A function that can be called with arguments of type `A`: for a function of one parameter, that is the
+/// parameter's type, and for any other a tuple. `M` tells functions of one parameter that is a tuple from
+/// those of several, and is left to the compiler.
+///
+/// It is there for all functions of up to twelve parameters.
+pub trait Callable<A, M>: Send + Sync + 'static {
+    /// What the function returns.
+    type Output;
+
+    #[doc(hidden)]
+    fn call(&self, arguments: A) -> Self::Output;
+}
+
+/// What stands for `M` in a [`Callable`] of so many parameters.
+pub struct Parameters<const N: usize>;
+
+impl<F, A, R> Callable<A, Parameters<1>> for F
+where
+    F: Fn(A) -> R + Send + Sync + 'static,
+{
+    type Output = R;
+
+    fn call(&self, argument: A) -> R {
+        self(argument)
+    }
+}
+
+macro_rules! functions {
+    ($($count:literal: $($parameter:ident)*;)*) => {$(
+        #[allow(non_snake_case)]
+        impl<F, R, $($parameter),*> Callable<($($parameter,)*), Parameters<$count>> for F
+        where
+            F: Fn($($parameter),*) -> R + Send + Sync + 'static,
+        {
+            type Output = R;
+
+            fn call(&self, ($($parameter,)*): ($($parameter,)*)) -> R {
+                self($($parameter),*)
+            }
+        }
+    )*};
+}
+
+functions! {
+    0: ;
+    2: A B;
+    3: A B C;
+    4: A B C D;
+    5: A B C D E;
+    6: A B C D E G;
+    7: A B C D E G H;
+    8: A B C D E G H I;
+    9: A B C D E G H I J;
+    10: A B C D E G H I J K;
+    11: A B C D E G H I J K L;
+    12: A B C D E G H I J K L M;
+}

@@ -1,0 +1,224 @@
+//! What a pool knows of its calls and of its workers: in CPython the attributes of `ProcessPoolExecutor`.
+
+use super::super::_base::{Exception, SubmitError};
+use super::super::stdlib::multiprocessing::connection::{Connection, Message};
+use super::super::stdlib::multiprocessing::process::Process;
+use super::super::stdlib::threading::Thread;
+use super::{message, BrokenProcessPool, Item, SUMMONS};
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+use std::net::Shutdown as Half;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What CPython changes only with `_shutdown_lock` held.
+#[derive(Default)]
+pub(super) struct Executing {
+    /// The calls that no worker has in its hand, all of them pending or cancelled. While there are any,
+    /// no worker is idle.
+    pub(super) work_items: VecDeque<Item>,
+    /// The workers, by their numbers, from when their managers are started until their processes have
+    /// ended.
+    pub(super) processes: BTreeMap<usize, Worker>,
+    /// The workers that are idle. The one that was busy last is the last.
+    pub(super) idle: Vec<usize>,
+    /// How many workers are starting.
+    pub(super) starting: usize,
+    /// How many workers were summoned, and have not replied.
+    pub(super) summoned: usize,
+    /// How many processes in a row died before they were ready.
+    pub(super) failed_starts: usize,
+    /// How many workers there ever were.
+    pub(super) started: usize,
+    pub(super) broken: Option<BrokenProcessPool>,
+    pub(super) shutdown: Option<Shutdown>,
+    /// The thread that watches the deadlines, once it was needed, until the pool is over.
+    pub(super) watchdog: Option<Arc<Thread>>,
+    /// Counts what the watchdog has to know of: new deadlines, and ends.
+    pub(super) events: u64,
+    /// Threads that have next to nothing left to do, and are to be joined.
+    pub(super) ended: Vec<Arc<Thread>>,
+}
+
+/// Who has shut the pool down.
+#[derive(Clone, Copy)]
+pub(super) enum Shutdown {
+    Executor,
+    Interpreter,
+}
+
+pub(super) struct Worker {
+    /// Its manager.
+    pub(super) thread: Arc<Thread>,
+    /// `None` until it was started.
+    pub(super) process: Option<Arc<Process>>,
+    /// `None` until it is ready.
+    pub(super) connection: Option<Arc<Connection>>,
+    pub(super) in_hand: Option<InHand>,
+    pub(super) summoned: bool,
+    pub(super) doomed: bool,
+    pub(super) retired: bool,
+    /// How many calls it has run.
+    pub(super) tasks: usize,
+}
+
+/// A call in a worker's hand.
+pub(super) struct InHand {
+    pub(super) work_item: Item,
+    /// Whether the worker may have got the whole of it.
+    pub(super) sent: bool,
+    /// When the worker is to be killed.
+    pub(super) deadline: Option<Instant>,
+    /// Why the worker was killed, if it was killed to end this call.
+    pub(super) verdict: Option<Exception>,
+}
+
+impl InHand {
+    pub(super) fn new(work_item: Item, sent: bool) -> Self {
+        InHand {
+            work_item,
+            sent,
+            deadline: None,
+            verdict: None,
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn new(thread: Arc<Thread>) -> Self {
+        Worker {
+            thread,
+            process: None,
+            connection: None,
+            in_hand: None,
+            summoned: false,
+            doomed: false,
+            retired: false,
+            tasks: 0,
+        }
+    }
+
+    pub(super) fn send(&self, message: &Message) -> bool {
+        let connection = self.connection.as_ref();
+        connection.map_or(false, |connection| connection.send(message).is_ok())
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.doomed = true;
+        if let Some(process) = &self.process {
+            process.kill();
+        }
+    }
+
+    pub(super) fn retire(&mut self) {
+        self.retired = true;
+        if let Some(connection) = &self.connection {
+            connection.shutdown(Half::Write);
+        }
+    }
+}
+
+impl Executing {
+    pub(super) fn is_open(&self) -> Result<(), SubmitError> {
+        match (&self.broken, self.shutdown) {
+            (Some(broken), _) => Err(broken.clone().into()),
+            (None, None) => Ok(()),
+            (None, Some(Shutdown::Executor)) => Err(SubmitError::Shutdown),
+            (None, Some(Shutdown::Interpreter)) => Err(SubmitError::InterpreterShutdown),
+        }
+    }
+
+    /// A worker, as its own manager or whoever has taken it off the list of the idle knows it.
+    pub(super) fn worker(&mut self, number: usize) -> &mut Worker {
+        let worker = self.processes.get_mut(&number);
+        worker.expect("a worker is there until its own manager takes it out")
+    }
+
+    /// Takes out a worker whose process has ended, and says whether it was ready.
+    pub(super) fn remove(&mut self, number: usize) -> Option<(Worker, bool)> {
+        let worker = self.processes.remove(&number)?;
+        let ready = worker.connection.is_some();
+        self.idle.retain(|&idle| idle != number);
+        self.starting -= usize::from(!ready);
+        self.summoned -= usize::from(worker.summoned);
+        Some((worker, ready))
+    }
+
+    /// Whether there is a use for a worker that has no call in its hand.
+    ///
+    /// CPython: `is_shutting_down` in `process.py`.
+    pub(super) fn is_wanted(&self, number: usize) -> bool {
+        let worker = self.processes.get(&number);
+        let doomed = worker.map_or(true, |worker| worker.doomed);
+        !doomed && (self.shutdown.is_none() || !self.work_items.is_empty())
+    }
+
+    /// Whether all that there ever was has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.shutdown.is_some() && self.processes.is_empty() && self.watchdog.is_none()
+    }
+
+    /// Whether this thread is one that `shutdown` would wait for.
+    pub(super) fn is_managed_here(&self) -> bool {
+        let managers = self.processes.values().map(|worker| &worker.thread);
+        managers
+            .chain(&self.ended)
+            .any(|thread| thread.is_current())
+    }
+
+    /// Puts the next call into a worker's hand. If there is none, the worker is idle, or retired.
+    pub(super) fn next_work_item(&mut self, number: usize, max_tasks: usize) -> Option<Item> {
+        let shut_down = self.shutdown.is_some();
+        let worker = self.worker(number);
+        if worker.doomed {
+            return None;
+        }
+        if worker.tasks >= max_tasks {
+            worker.retire();
+            return None;
+        }
+        let next = self.work_items.pop_front();
+        match &next {
+            Some(work_item) => {
+                self.worker(number).in_hand = Some(InHand::new(Arc::clone(work_item), true));
+            }
+            None if shut_down => self.worker(number).retire(),
+            None => self.idle.push(number),
+        }
+        next
+    }
+
+    /// Has an idle worker look into the queue.
+    pub(super) fn summon(&mut self, number: usize) {
+        self.summoned += 1;
+        let worker = self.worker(number);
+        worker.summoned = true;
+        // If that fails, the worker is dying, and its manager sees to what is in the queue.
+        worker.send(&message(|bytes| bytes.push(SUMMONS)));
+    }
+
+    /// Takes all calls out of the queue, to fail with this.
+    pub(super) fn fail_all(&mut self, exception: &Exception, failed: &mut Vec<(Item, Exception)>) {
+        let work_items = mem::take(&mut self.work_items);
+        failed.extend(work_items.into_iter().map(|item| (item, exception.clone())));
+    }
+
+    /// Breaks the pool, unless it is broken, and returns what its calls fail with. Those in the queue are
+    /// moved to `failed`. Those in the hands of workers fail when these have ended, which are killed here.
+    ///
+    /// CPython: `terminate_broken` in `process.py`.
+    pub(super) fn terminate_broken(
+        &mut self,
+        broken: BrokenProcessPool,
+        failed: &mut Vec<(Item, Exception)>,
+    ) -> Exception {
+        let exception = Exception::new(self.broken.get_or_insert(broken).clone());
+        self.shutdown = self.shutdown.or(Some(Shutdown::Executor));
+        self.idle.clear();
+        for worker in self.processes.values_mut() {
+            worker.kill();
+        }
+        self.fail_all(&exception, failed);
+        exception
+    }
+}

@@ -1,0 +1,353 @@
+//! Streams that carry messages: Python's `multiprocessing.connection`.
+
+use super::super::process_wide;
+use std::fs;
+use std::io::{self, BufReader, Read, Take, Write};
+use std::mem;
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+#[cfg(unix)]
+use std::os::unix::{
+    fs::DirBuilderExt,
+    net::{UnixListener, UnixStream},
+};
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// A stream between two processes. Any thread may read it while another one writes.
+pub(in super::super::super) enum Connection {
+    #[cfg(unix)]
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Connection {
+    /// Whether the error with which receiving failed says that the peer ended without having read all that
+    /// it was sent. Only where streams say that, and say it of nothing else.
+    pub(in super::super::super) fn is_unread(&self, error: &io::Error) -> bool {
+        let is_local = !matches!(self, Connection::Tcp(_));
+        cfg!(target_os = "linux") && is_local && error.kind() == io::ErrorKind::ConnectionReset
+    }
+
+    /// Ends what this side sends, or also what it receives. Both sides of the stream see it, whatever
+    /// they are at.
+    pub(in super::super::super) fn shutdown(&self, how: Shutdown) {
+        // An error: the stream has ended before.
+        let _ = match self {
+            #[cfg(unix)]
+            Connection::Unix(stream) => stream.shutdown(how),
+            Connection::Tcp(stream) => stream.shutdown(how),
+        };
+    }
+
+    pub(in super::super::super) fn send(&self, message: &Message) -> io::Result<()> {
+        self.send_bytes(&message.0)
+    }
+
+    /// Sends what is no message.
+    pub(super) fn send_bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut stream = self;
+        stream.write_all(bytes)
+    }
+
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            #[cfg(unix)]
+            Connection::Unix(stream) => stream.set_read_timeout(timeout),
+            Connection::Tcp(stream) => stream.set_read_timeout(timeout),
+        }
+    }
+}
+
+impl Read for &Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            #[cfg(unix)]
+            Connection::Unix(stream) => (&*stream).read(buffer),
+            Connection::Tcp(stream) => (&*stream).read(buffer),
+        }
+    }
+}
+
+impl Write for &Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            #[cfg(unix)]
+            Connection::Unix(stream) => (&*stream).write(bytes),
+            Connection::Tcp(stream) => (&*stream).write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A message begins with the number of the bytes that follow.
+const HEADER: usize = 8;
+
+/// From so many bytes on, the memory of a message is kept for the next one; up to so many.
+const LARGE: usize = 64 << 10;
+const KEPT: usize = 2 << 20;
+
+/// Where messages are made, and what is left of the last large one: memory that is given back to the
+/// system and asked for again takes longer to get than to fill.
+static SPARE: process_wide::sync::Mutex<Vec<u8>> = process_wide::sync::Mutex::new(Vec::new());
+
+/// A message with its header.
+pub(in super::super::super) struct Message(Vec<u8>);
+
+impl Message {
+    /// The message that `fill` appends.
+    pub(in super::super::super) fn new<E>(
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut bytes = mem::take(&mut *SPARE.lock().unwrap_or_else(PoisonError::into_inner));
+        bytes.clear();
+        bytes.extend([0; HEADER]);
+        let filled = fill(&mut bytes);
+        let length = (bytes.len() - HEADER) as u64;
+        bytes[..HEADER].copy_from_slice(&length.to_le_bytes());
+        if bytes.len() >= LARGE {
+            let message = Message(bytes);
+            return filled.map(|()| message);
+        }
+        let message = Message(bytes.as_slice().to_vec());
+        keep(bytes);
+        filled.map(|()| message)
+    }
+
+    pub(in super::super::super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        if self.0.capacity() >= LARGE {
+            keep(mem::take(&mut self.0));
+        }
+    }
+}
+
+fn keep(bytes: Vec<u8>) {
+    if bytes.capacity() <= KEPT {
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.capacity() < bytes.capacity() {
+            *spare = bytes;
+        }
+    }
+}
+
+/// The receiving half of a connection. A small message takes one system call, and no memory of its own.
+pub(in super::super::super) struct Receiver {
+    buffer: Box<[u8]>,
+    /// Where in the buffer what was received and not returned yet begins and ends.
+    begin: usize,
+    end: usize,
+}
+
+/// A message without its header: what has been received of it, and where the rest comes from.
+pub(in super::super::super) struct Incoming<'a> {
+    pub(in super::super::super) received: &'a [u8],
+    pub(in super::super::super) rest: Option<BufReader<Take<&'a Connection>>>,
+}
+
+impl Incoming<'_> {
+    /// How many bytes of the message have not been taken off the stream.
+    pub(in super::super::super) fn to_come(&self) -> u64 {
+        let rest = self.rest.as_ref();
+        rest.map_or(0, |rest| {
+            rest.get_ref().limit() + rest.buffer().len() as u64
+        })
+    }
+
+    /// Takes the message off the stream, as far as that was not done.
+    ///
+    /// # Errors
+    ///
+    /// When the stream has ended before the message.
+    pub(in super::super::super) fn finish(mut self) -> io::Result<()> {
+        if let Some(rest) = &mut self.rest {
+            io::copy(rest, &mut io::sink())?;
+            if rest.get_ref().limit() > 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Receiver {
+    pub(in super::super::super) fn new() -> Self {
+        Receiver {
+            buffer: vec![0; 8192].into(),
+            begin: 0,
+            end: 0,
+        }
+    }
+
+    /// Waits for a message.
+    ///
+    /// # Errors
+    ///
+    /// When the stream has ended.
+    pub(in super::super::super) fn recv_bytes<'a>(
+        &'a mut self,
+        connection: &'a Connection,
+    ) -> io::Result<Incoming<'a>> {
+        self.fill(connection, HEADER)?;
+        let mut header = [0; HEADER];
+        header.copy_from_slice(&self.buffer[self.begin..self.begin + HEADER]);
+        self.begin += HEADER;
+        let length = u64::from_le_bytes(header);
+        if length <= self.buffer.len() as u64 {
+            let length = length as usize;
+            self.fill(connection, length)?;
+            self.begin += length;
+            let received = &self.buffer[self.begin - length..self.begin];
+            let rest = None;
+            return Ok(Incoming { received, rest });
+        }
+        let received = &self.buffer[self.begin..self.end];
+        let to_come = length - received.len() as u64;
+        self.begin = self.end;
+        // What is read in large pieces goes past the buffer.
+        let rest = BufReader::with_capacity(64 * 1024, connection.take(to_come));
+        let rest = Some(rest);
+        Ok(Incoming { received, rest })
+    }
+
+    /// Receives until at least so many bytes are in the buffer.
+    fn fill(&mut self, mut connection: &Connection, length: usize) -> io::Result<()> {
+        if self.begin == self.end || self.buffer.len() - self.begin < length {
+            self.buffer.copy_within(self.begin..self.end, 0);
+            self.end -= self.begin;
+            self.begin = 0;
+        }
+        while self.end - self.begin < length {
+            match connection.read(&mut self.buffer[self.end..]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => self.end += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a stream is for; the worker says so when it connects.
+#[derive(Clone, Copy)]
+pub(super) enum Role {
+    Messages = 0,
+    Control = 1,
+}
+
+/// Where a parent listens for one worker.
+pub(super) enum Listener {
+    #[cfg(unix)]
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    /// Listens in a folder, which is made for it.
+    #[cfg(unix)]
+    pub(super) fn in_folder(folder: &Path) -> io::Result<Self> {
+        fs::DirBuilder::new().mode(0o700).create(folder)?;
+        let listener = UnixListener::bind(socket(folder))?;
+        listener.set_nonblocking(true)?;
+        Ok(Listener::Unix(listener))
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn in_folder(_: &Path) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Listens on a loopback address, which is returned, too.
+    pub(super) fn on_loopback() -> io::Result<(Self, String)> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?.to_string();
+        Ok((Listener::Tcp(listener), address))
+    }
+
+    /// A stream of somebody who knows the secret, and what it is for; `None` if there is nobody now.
+    pub(super) fn accept(&self, secret: &str) -> io::Result<Option<(Connection, usize)>> {
+        let accepted = match self {
+            #[cfg(unix)]
+            Listener::Unix(listener) => listener.accept().and_then(|(stream, _)| {
+                // In some systems, it is what the listener is.
+                stream.set_nonblocking(false)?;
+                Ok(Connection::Unix(stream))
+            }),
+            Listener::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
+                stream.set_nonblocking(false)?;
+                stream.set_nodelay(true)?;
+                Ok(Connection::Tcp(stream))
+            }),
+        };
+        let connection = match accepted {
+            Ok(connection) => connection,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // A stranger on a loopback address may connect and say nothing.
+        connection.set_read_timeout(Some(Duration::from_secs(2)))?;
+        let mut greeting = vec![0; secret.len() + 1];
+        let mut stream = &connection;
+        if stream.read_exact(&mut greeting).is_err() {
+            return Ok(None);
+        }
+        connection.set_read_timeout(None)?;
+        let role = usize::from(greeting.pop().unwrap_or_default());
+        // Not `==`, which takes the longer the more of it is right.
+        let differences = greeting.iter().zip(secret.bytes());
+        let known = differences.fold(0, |all, (a, b)| all | (a ^ b)) == 0;
+        Ok(Some((connection, role)).filter(|_| known && role <= Role::Control as usize))
+    }
+}
+
+/// Connects to a parent: in a folder, or at an address.
+pub(super) fn connect(
+    folder: &Path,
+    address: Option<&str>,
+    secret: &str,
+    role: Role,
+) -> io::Result<Connection> {
+    let connection = match address {
+        Some(address) => {
+            let stream = TcpStream::connect(address)?;
+            stream.set_nodelay(true)?;
+            Connection::Tcp(stream)
+        }
+        None => in_folder(folder)?,
+    };
+    let mut greeting = secret.as_bytes().to_owned();
+    greeting.push(role as u8);
+    connection.send_bytes(&greeting)?;
+    Ok(connection)
+}
+
+#[cfg(unix)]
+fn in_folder(folder: &Path) -> io::Result<Connection> {
+    UnixStream::connect(socket(folder)).map(Connection::Unix)
+}
+
+#[cfg(not(unix))]
+fn in_folder(_: &Path) -> io::Result<Connection> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("socket")
+}
+
+/// Removes the folder in which a parent listened, if it is still there.
+pub(super) fn remove(folder: &Path) {
+    // Errors: it was never made, or the other side was faster.
+    let _ = fs::remove_file(socket(folder));
+    let _ = fs::remove_dir(folder);
+}

@@ -1,0 +1,21 @@
+//! What the port needs of Python's `multiprocessing`: to start this program again as a worker process, and
+//! to talk to it. Nothing here knows of pools.
+//!
+//! # How a worker comes to its streams
+//!
+//! Safe code can hand a child nothing but its standard input, output and error, and all three belong to
+//! what the worker runs: a grandchild may inherit them, a task may read and write them. So the pipe that is
+//! the worker's standard input carries three lines only, and then ends: a secret, the folder in which the
+//! parent listens, and a word that it does listen there (or the address at which it listens instead).
+//! The worker connects twice, and shows the secret. One stream carries messages; the other, the
+//! *control*, carries nothing but a request to end, and its own end: a worker whose control ends exits
+//! at once, in the middle of a call, too. So no worker outlives its parent.
+//!
+//! The parent listens on a Unix socket in a private folder, or, where that cannot be (Windows, a folder
+//! for temporary files that is full, read-only or has too long a name), on a loopback address. It does
+//! so anew for each worker, and until that worker has connected. The worker is told the folder before the
+//! folder is made, and both sides remove it: whichever is killed, the other one leaves nothing behind.
+
+pub(in super::super) mod connection;
+pub(in super::super) mod process;
+pub(in super::super) mod spawn;

@@ -1,0 +1,170 @@
+//! Worker processes, as their parent sees them: Python's `multiprocessing.process`.
+
+use super::super::threading::lock;
+use super::connection::{remove, Connection, Listener};
+use super::spawn::{get_command_line, get_executable, TERMINATE};
+use std::collections::hash_map::RandomState;
+use std::env;
+use std::ffi::OsString;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+/// A worker process. It is killed when this is dropped.
+pub(in super::super::super) struct Process {
+    pid: u32,
+    /// Held only for moments: whoever waits for the process has seen it end, or has killed it.
+    child: Mutex<Child>,
+    /// `None` until the worker has connected.
+    control: Mutex<Option<Connection>>,
+}
+
+impl Process {
+    /// Starts this program again, with these arguments before the marker.
+    pub(in super::super::super) fn start(worker_args: &[OsString]) -> io::Result<Self> {
+        let child = Command::new(get_executable()?)
+            .args(get_command_line(worker_args))
+            .stdin(Stdio::piped())
+            .spawn()?;
+        Ok(Process {
+            pid: child.id(),
+            child: Mutex::new(child),
+            control: Mutex::new(None),
+        })
+    }
+
+    /// Tells the process where to connect, and waits until it has.
+    ///
+    /// # Errors
+    ///
+    /// `None` when the process has ended, or `is_wanted` says that nobody needs it any more; an error when
+    /// there is nowhere to listen.
+    pub(in super::super::super) fn connect(
+        &self,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Connection, Option<io::Error>> {
+        let secret = secret();
+        let folder = Folder::new(&secret);
+        let mut stdin = lock(&self.child).stdin.take().ok_or(None)?;
+        // An error: the process has ended.
+        let mut tell = |line: &str| stdin.write_all(line.as_bytes()).map_err(|_| None);
+        tell(&format!("{secret}\n{}\n", folder.0))?;
+        let (listener, address) = match Listener::in_folder(folder.0.as_ref()) {
+            Ok(listener) => (listener, String::new()),
+            Err(_) => Listener::on_loopback()?,
+        };
+        tell(&format!("{address}\n"))?;
+        // The worker waits for the end of the pipe.
+        drop(stdin);
+        self.accept(&listener, &secret, is_wanted)
+    }
+
+    fn accept(
+        &self,
+        listener: &Listener,
+        secret: &str,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Connection, Option<io::Error>> {
+        let mut streams = [None, None];
+        // Nothing tells of a connection and of the end of a process at once. So this looks for both; soon
+        // again at first, as most workers connect after a millisecond, and then ever more seldom.
+        let mut pause = Duration::from_micros(50);
+        loop {
+            match listener.accept(secret)? {
+                Some((stream, role)) => streams[role] = Some(stream),
+                None => {
+                    if !is_wanted() || lock(&self.child).try_wait()?.is_some() {
+                        return Err(None);
+                    }
+                    thread::sleep(pause);
+                    pause = (pause + pause / 16).min(Duration::from_millis(10));
+                }
+            }
+            if let [Some(_), Some(_)] = streams {
+                let [messages, control] = streams;
+                *lock(&self.control) = control;
+                return messages.ok_or(None);
+            }
+        }
+    }
+
+    pub(in super::super::super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Asks the process to end. It does so at once, whatever it runs, unless it is stopped.
+    pub(in super::super::super) fn terminate(&self) {
+        let control = lock(&self.control);
+        let asked = control.as_ref().map(|it| it.send_bytes(&[TERMINATE]));
+        drop(control);
+        if !matches!(asked, Some(Ok(()))) {
+            self.kill();
+        }
+    }
+
+    /// Ends the process, whatever state it is in.
+    pub(in super::super::super) fn kill(&self) {
+        // An error: it has ended.
+        let _ = lock(&self.child).kill();
+        if let Some(control) = &*lock(&self.control) {
+            control.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Waits for the end of a process whose stream has ended. One that has closed it and lives on is
+    /// killed.
+    pub(in super::super::super) fn join(&self) -> io::Result<ExitStatus> {
+        self.kill();
+        lock(&self.child).wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.join();
+    }
+}
+
+/// Where a listener is to be, removed when this is dropped; the empty string for nowhere.
+struct Folder(String);
+
+impl Folder {
+    /// A name in the folder for temporary files that nobody else has.
+    fn new(secret: &str) -> Self {
+        if !cfg!(unix) {
+            return Folder(String::new());
+        }
+        // It comes from the secret, and gives nothing of it away.
+        let mut hasher = RandomState::new().build_hasher();
+        hasher.write(secret.as_bytes());
+        let name = format!("futures-{}-{:016x}", process::id(), hasher.finish());
+        let path = env::temp_dir().join(name).into_os_string().into_string();
+        // One that is no text, or of several lines, is not worth the trouble.
+        let path = path.ok().filter(|path| path.lines().count() == 1);
+        Folder(path.unwrap_or_default())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            remove(self.0.as_ref());
+        }
+    }
+}
+
+/// What nobody can guess. std asks the system for 128 random bits, to make keys for hashing; here hashes
+/// under such a key are used as random numbers.
+fn secret() -> String {
+    let random = RandomState::new();
+    let hash = |n| {
+        let mut hasher = random.build_hasher();
+        hasher.write_u8(n);
+        format!("{:016x}", hasher.finish())
+    };
+    (0..4).map(hash).collect()
+}

@@ -1,0 +1,112 @@
+//! How this program is started again, and what it does first then: Python's `multiprocessing.spawn`.
+
+use super::super::threading::lock;
+use super::connection::{connect, remove, Connection, Role};
+use std::cell::RefCell;
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, BufRead, Read};
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Mutex;
+use std::thread;
+
+/// The last argument of a worker process. CPython: `--multiprocessing-fork`.
+const MARKER: &str = "--multiprocessing-fork";
+
+/// A byte on the control stream that asks the worker to end.
+pub(super) const TERMINATE: u8 = b'T';
+
+/// The status of a process that ended since it was asked to: what a shell makes of SIGTERM.
+const TERMINATED: i32 = 128 + 15;
+
+/// Whether this process was started as a worker.
+pub(in super::super::super) fn is_forking() -> bool {
+    env::args_os().last().map_or(false, |last| last == MARKER)
+}
+
+/// The program that a worker runs. In Linux the very file that this process runs, be it replaced or
+/// deleted by now.
+pub(super) fn get_executable() -> io::Result<PathBuf> {
+    let this = Path::new("/proc/self/exe");
+    if cfg!(target_os = "linux") && this.exists() {
+        return Ok(this.to_owned());
+    }
+    env::current_exe()
+}
+
+/// The arguments of a worker.
+pub(super) fn get_command_line(worker_args: &[OsString]) -> Vec<OsString> {
+    let mut arguments = worker_args.to_owned();
+    arguments.push(MARKER.into());
+    arguments
+}
+
+/// In a worker: connects to the parent. From then on, the process exits when the parent asks it to, or
+/// has ended.
+pub(in super::super::super) fn spawn_main() -> io::Result<Connection> {
+    let mut lines = [String::new(), String::new(), String::new()];
+    let mut stdin = io::stdin().lock();
+    for line in &mut lines {
+        stdin.read_line(line)?;
+    }
+    // What this process runs finds an empty standard input.
+    let _ = stdin.read_to_end(&mut Vec::new());
+    let listening = lines[2].ends_with('\n');
+    let [secret, folder, address] = lines.map(|line| line.trim_end_matches('\n').to_owned());
+    let folder = Path::new(&folder);
+    let connect = |role| {
+        let address = Some(&*address).filter(|address| !address.is_empty());
+        connect(folder, address, &secret, role)
+    };
+    let connected = if listening {
+        connect(Role::Messages).and_then(|messages| Ok((messages, connect(Role::Control)?)))
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    };
+    if !folder.as_os_str().is_empty() {
+        remove(folder);
+    }
+    let (messages, control) = connected?;
+    thread::Builder::new()
+        .name("control".to_owned())
+        .stack_size(64 * 1024)
+        .spawn(move || {
+            let mut control = &control;
+            let mut request = [0];
+            match control.read_exact(&mut request) {
+                Ok(()) if request == [TERMINATE] => exit(TERMINATED),
+                _ => exit(1),
+            }
+        })?;
+    Ok(messages)
+}
+
+/// Ends the process. Two threads may want it at once, for which the `exit` of C is not made.
+pub(in super::super::super) fn exit(status: i32) -> ! {
+    static EXITING: Mutex<()> = Mutex::new(());
+    let _exiting = lock(&EXITING);
+    process::exit(status);
+}
+
+thread_local! {
+    /// Where this thread panicked last.
+    static PANICKED_AT: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// From here on, notes where threads panic, and then does what was done before.
+pub(in super::super::super) fn note_panics() {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let location = info.location().map(ToString::to_string);
+        // An error: the thread is ending.
+        let _ = PANICKED_AT.try_with(|panicked_at| *panicked_at.borrow_mut() = location);
+        hook(info);
+    }));
+}
+
+/// Where this thread panicked last: file, line and column.
+pub(in super::super::super) fn panic_location() -> Option<String> {
+    PANICKED_AT.with(|panicked_at| panicked_at.borrow_mut().take())
+}

@@ -1,0 +1,415 @@
+//! What the tests of the process pool share: the functions that its workers can be asked to call, pools
+//! of this test binary, and gates that reach into other processes.
+#![allow(dead_code)]
+
+use concurrent_futures::pickle::{Dump, Load, PickleError, Pickler, Unpickler};
+use concurrent_futures::process::{
+    freeze_support, OnCrash, ProcessPoolExecutor, ProcessPoolExecutorBuilder, Registry,
+};
+use concurrent_futures::Exception;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{self, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// Where a worker process comes to, out of `main` of the test harness.
+#[test]
+fn worker_entry() {
+    register_all();
+}
+
+pub fn register_all() {
+    freeze_support(register);
+}
+
+fn register(registry: &mut Registry) {
+    registry
+        .register(nothing)
+        .register(square)
+        .register(mul)
+        .register(twelve)
+        .register(pid)
+        .register(sleep_ms)
+        .register(echo)
+        .register(bytes)
+        .register(panics)
+        .register(parse)
+        .register(exits)
+        .register(aborts)
+        .register(overflows)
+        .register(kills_itself_after)
+        .register(hold)
+        .register(touch)
+        .register(grandchild)
+        .register(standard_input)
+        .register(prints)
+        .register(bad_result)
+        .register(takes_bad)
+        .register(set_state)
+        .register(state)
+        .register(fails)
+        .register(takes_counted)
+        .register(counted)
+        .register(stated)
+        .register(counting_fails)
+        .register(takes_bad_and_more)
+        .register(nested)
+        .register(hold_and_abort)
+        .register(crash_with_data);
+}
+
+/// The arguments that lead to a test function of this binary, as a worker.
+pub fn entry(test: &str) -> Vec<String> {
+    ["--exact", test, "--nocapture", "--quiet", "--"]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+pub fn builder(max_workers: usize) -> ProcessPoolExecutorBuilder {
+    register_all();
+    ProcessPoolExecutor::builder()
+        .max_workers(max_workers)
+        .worker_args(entry("processes::worker_entry"))
+}
+
+pub fn pool(max_workers: usize) -> ProcessPoolExecutor {
+    builder(max_workers).build().unwrap()
+}
+
+/// One whose crashes are the matter of single calls.
+pub fn tough_pool(max_workers: usize) -> ProcessPoolExecutor {
+    builder(max_workers)
+        .on_crash(OnCrash::FailCall)
+        .build()
+        .unwrap()
+}
+
+pub fn nothing() {}
+
+pub fn square(n: u64) -> u64 {
+    n * n
+}
+
+pub fn mul(a: u64, b: u64) -> u64 {
+    a * b
+}
+
+#[allow(clippy::too_many_arguments)]
+pub fn twelve(
+    a: u8,
+    b: u16,
+    c: u32,
+    d: u64,
+    e: i8,
+    f: i16,
+    g: i32,
+    h: i64,
+    i: bool,
+    j: char,
+    k: String,
+    l: (u8, u8),
+) -> String {
+    format!("{a} {b} {c} {d} {e} {f} {g} {h} {i} {j} {k} {l:?}")
+}
+
+pub fn pid() -> u32 {
+    process::id()
+}
+
+pub fn sleep_ms(milliseconds: u64) -> u64 {
+    thread::sleep(Duration::from_millis(milliseconds));
+    milliseconds
+}
+
+pub fn echo(bytes: Vec<u8>) -> Vec<u8> {
+    bytes
+}
+
+pub fn bytes(length: usize) -> Vec<u8> {
+    vec![7; length]
+}
+
+pub fn panics(text: String) -> u64 {
+    panic!("{text}")
+}
+
+pub fn parse(text: String) -> Result<u8, std::num::ParseIntError> {
+    text.parse()
+}
+
+pub fn exits(status: i32) {
+    process::exit(status)
+}
+
+pub fn aborts() {
+    process::abort()
+}
+
+#[allow(unconditional_recursion)]
+pub fn overflows(n: u64) -> u64 {
+    let many = [n; 1000];
+    overflows(n + 1) + many[(n % 1000) as usize]
+}
+
+/// Returns at once; the process kills itself a little later.
+pub fn kills_itself_after(microseconds: u64) -> u32 {
+    thread::spawn(move || {
+        thread::sleep(Duration::from_micros(microseconds));
+        kill(process::id(), "KILL");
+    });
+    process::id()
+}
+
+/// A panic, or an error, of an initializer.
+pub fn fails(panic: bool) -> Result<(), Exception> {
+    assert!(!panic, "the initializer panics");
+    Err(Exception::msg("the initializer fails"))
+}
+
+static STATE: std::sync::Mutex<u64> = std::sync::Mutex::new(0);
+
+/// Leaves something in the process.
+pub fn set_state(n: u64) {
+    *STATE.lock().unwrap() = n;
+}
+
+pub fn state() -> u64 {
+    *STATE.lock().unwrap()
+}
+
+/// Appends a line to a file.
+pub fn touch(path: String, line: String) {
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap();
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+/// Leaves a process behind that has inherited what can be inherited, and dies. Returns nothing.
+pub fn grandchild(path: String) {
+    let child = Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(path, child.id().to_string()).unwrap();
+    process::abort();
+}
+
+pub fn standard_input() -> String {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).unwrap();
+    text
+}
+
+pub fn prints(text: String) {
+    println!("{text}");
+    print!("{text}");
+    eprintln!("{text}");
+}
+
+static COUNT: std::sync::Mutex<i64> = std::sync::Mutex::new(0);
+
+/// Counts itself in the process that it is in.
+pub struct Counted;
+
+impl Dump for Counted {
+    fn dump(&self, _: &mut Pickler<'_>) -> Result<(), PickleError> {
+        Ok(())
+    }
+}
+
+impl Load for Counted {
+    fn load(_: &mut Unpickler<'_>) -> Result<Self, PickleError> {
+        *COUNT.lock().unwrap() += 1;
+        Ok(Counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        *COUNT.lock().unwrap() -= 1;
+    }
+}
+
+pub fn takes_counted(_: Counted) {}
+
+pub fn counted() -> i64 {
+    *COUNT.lock().unwrap()
+}
+
+/// The state, whatever it is asked.
+pub fn stated(_: u64) -> u64 {
+    state()
+}
+
+/// Counts its calls in the state; the fourth fails.
+pub fn counting_fails(n: u64) -> Result<u64, Exception> {
+    *STATE.lock().unwrap() += 1;
+    if n == 3 {
+        return Err(Exception::msg("three"));
+    }
+    Ok(n)
+}
+
+/// Something that cannot be dumped, or loaded, where it says so.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bad {
+    Dump,
+    Load,
+    PanicInDump,
+    PanicInLoad,
+    ExitInDump,
+    ExitInLoad,
+    AbortInDump,
+    AbortInLoad,
+}
+
+const BAD: [Bad; 8] = [
+    Bad::Dump,
+    Bad::Load,
+    Bad::PanicInDump,
+    Bad::PanicInLoad,
+    Bad::ExitInDump,
+    Bad::ExitInLoad,
+    Bad::AbortInDump,
+    Bad::AbortInLoad,
+];
+
+impl Bad {
+    pub fn number(self) -> u8 {
+        BAD.iter().position(|&bad| bad == self).unwrap() as u8
+    }
+}
+
+impl Dump for Bad {
+    fn dump(&self, pickler: &mut Pickler<'_>) -> Result<(), PickleError> {
+        match self {
+            Bad::Dump => return Err(PickleError::new("Error in pickle")),
+            Bad::PanicInDump => panic!("panic in dump"),
+            Bad::ExitInDump => process::exit(8),
+            Bad::AbortInDump => process::abort(),
+            _ => {}
+        }
+        self.number().dump(pickler)
+    }
+}
+
+impl Load for Bad {
+    fn load(unpickler: &mut Unpickler<'_>) -> Result<Self, PickleError> {
+        let bad = BAD[usize::from(u8::load(unpickler)?)];
+        match bad {
+            Bad::Load => Err(PickleError::new("Error in unpickle")),
+            Bad::PanicInLoad => panic!("panic in load"),
+            Bad::ExitInLoad => process::exit(9),
+            Bad::AbortInLoad => process::abort(),
+            _ => Ok(bad),
+        }
+    }
+}
+
+pub fn bad_result(number: u8) -> Bad {
+    BAD[usize::from(number)]
+}
+
+pub fn takes_bad(_: Bad) {}
+
+pub fn takes_bad_and_more(_: Bad, _: Vec<u8>) {}
+
+/// Uses a pool of its own.
+pub fn nested(n: u64) -> u64 {
+    pool(1).submit(square, n).unwrap().result(None).unwrap()
+}
+
+/// Never registered.
+pub fn unregistered() {}
+
+/// Waits until the [`Holder`] at this port lets it go, and returns the process's id.
+pub fn hold(port: u16) -> u32 {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.write_all(&process::id().to_le_bytes()).unwrap();
+    let _ = stream.read(&mut [0]);
+    process::id()
+}
+
+pub fn hold_and_abort(port: u16) -> u32 {
+    hold(port);
+    process::abort()
+}
+
+pub fn crash_with_data(_: Vec<u8>) {
+    process::abort()
+}
+
+/// Where calls of [`hold`] wait.
+pub struct Holder(TcpListener);
+
+impl Holder {
+    pub fn new() -> Self {
+        Holder(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
+    }
+
+    pub fn port(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+
+    /// Waits until a call has begun. It is let go when what this returns is dropped.
+    pub fn entered(&self) -> Held {
+        let (mut stream, _) = self.0.accept().unwrap();
+        let mut pid = [0; 4];
+        stream.read_exact(&mut pid).unwrap();
+        Held {
+            pid: u32::from_le_bytes(pid),
+            _stream: stream,
+        }
+    }
+}
+
+/// A call that has begun, and waits.
+pub struct Held {
+    pub pid: u32,
+    _stream: TcpStream,
+}
+
+/// Sends a signal.
+pub fn kill(pid: u32, signal: &str) {
+    let status = Command::new("kill")
+        .args([format!("-{signal}"), pid.to_string()])
+        .stderr(Stdio::null())
+        .status();
+    assert!(status.is_ok(), "there is no kill");
+}
+
+/// Whether a process of this id is there and has not ended.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
+}
+
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ")
+        .next()
+        .map_or(false, |rest| rest.starts_with('T'))
+}
+
+/// Processes that have this among their arguments.
+pub fn processes_with(argument: &str) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let pid = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let has = line
+            .split(|&byte| byte == 0)
+            .any(|word| word == argument.as_bytes());
+        found.extend(pid.filter(|&pid| has && is_alive(pid)));
+    }
+    found
+}

@@ -1,0 +1,1290 @@
+//! Processes that die, stop, lie, or are forgotten, at every step: no future without an end, no blame for
+//! the wrong call, no process, file or descriptor left.
+#![cfg(target_os = "linux")]
+
+mod processes;
+mod support;
+
+use concurrent_futures::process::{
+    freeze_support, BrokenProcessPool, CallKilled, CallOptions, CallTimeout, OnCrash,
+    ProcessPoolExecutor, WorkerDied,
+};
+use concurrent_futures::{wait, ALL_COMPLETED};
+use concurrent_futures::{Error, Exception, Future, MapOptions, ShutdownOptions, SubmitError};
+use processes::*;
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+use support::{child, is_child, rounds, size, until, watchdog, Random, Steps};
+
+fn exception<T: Clone + std::fmt::Debug>(future: &Future<T>) -> Exception {
+    match future.result(None) {
+        Err(Error::Exception(exception)) => exception,
+        other => panic!("no exception, but {other:?}"),
+    }
+}
+
+fn is<E: std::error::Error + 'static>(exception: &Exception) -> bool {
+    exception.downcast_ref::<E>().is_some()
+}
+
+fn stop(steps: &Steps, pid: u32) {
+    kill(pid, "STOP");
+    until(steps, "the worker is stopped", || is_stopped(pid));
+}
+
+/// An empty folder, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        // Short, as a socket's path has to be.
+        let path = env::temp_dir().join(format!("test-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    fn entries(&self) -> usize {
+        fs::read_dir(&self.0).unwrap().count()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+// ---- The bugs that random stress had found in a prototype
+
+/// A worker that is idle, and dies between being found so and being written to. It is stopped, lest it
+/// read the call before it dies.
+#[test]
+fn a_call_that_a_dead_worker_has_not_read_is_run_by_another() {
+    watchdog("a call for a dead worker", |steps| {
+        for n in 0..10 {
+            let pool = tough_pool(1);
+            let first = pool.submit(pid, ()).unwrap().result(None).unwrap();
+            stop(steps, first);
+            let small = pool.submit(square, n).unwrap();
+            assert!(small.running());
+            kill(first, "KILL");
+            steps.at("the result");
+            assert_eq!(small.result(None).unwrap(), n * n);
+            pool.shutdown();
+        }
+    });
+}
+
+#[test]
+fn a_large_call_waits_in_the_queue_until_a_worker_can_read_it() {
+    watchdog("a large call for a dead worker", |steps| {
+        let pool = tough_pool(1);
+        let first = pool.submit(pid, ()).unwrap().result(None).unwrap();
+        stop(steps, first);
+        let large = pool.submit(echo, vec![1; 3_000_000]).unwrap();
+        assert!(!large.running());
+        kill(first, "KILL");
+        steps.at("the result");
+        assert_eq!(large.result(None).unwrap().len(), 3_000_000);
+        // Or is cancelled.
+        let second = pool.submit(pid, ()).unwrap().result(None).unwrap();
+        stop(steps, second);
+        let large = pool.submit(echo, vec![1; 3_000_000]).unwrap();
+        assert!(large.cancel());
+        kill(second, "CONT");
+        assert_eq!(pool.submit(square, 2).unwrap().result(None).unwrap(), 4);
+    });
+}
+
+/// The worker has begun to read the call, so nobody can know that it did not begin.
+#[test]
+fn a_worker_that_dies_while_it_is_written_to() {
+    watchdog("a worker dies while it is written to", |steps| {
+        for _ in 0..5 {
+            let pool = tough_pool(1);
+            let holder = Holder::new();
+            let held = pool.submit(hold, holder.port()).unwrap();
+            let in_hold = holder.entered();
+            let large = pool.submit(echo, vec![1; 50_000_000]).unwrap();
+            let small = pool.submit(square, 3).unwrap();
+            drop(in_hold);
+            let first = held.result(None).unwrap();
+            until(steps, "the call is running", || large.running());
+            kill(first, "KILL");
+            steps.at("the results");
+            match large.result(None) {
+                Ok(bytes) => assert_eq!(bytes.len(), 50_000_000),
+                Err(Error::Exception(exception)) => assert!(is::<WorkerDied>(&exception)),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(small.result(None).unwrap(), 9);
+        }
+    });
+}
+
+/// It is the call itself that kills, while most of it is still on its way.
+#[test]
+fn a_large_call_that_workers_die_of() {
+    watchdog("a large call that kills", |steps| {
+        let pool = tough_pool(2);
+        let arguments = (Bad::AbortInLoad, vec![1; 8_000_000]);
+        let kills = pool.submit(takes_bad_and_more, arguments).unwrap();
+        let other = pool.submit(square, 3).unwrap();
+        steps.at("its end");
+        assert!(is::<WorkerDied>(&exception(&kills)));
+        assert_eq!(other.result(None).unwrap(), 9);
+        pool.shutdown();
+    });
+}
+
+/// A broken pool must not forget calls that other workers have in their hands.
+#[test]
+fn every_future_of_a_broken_pool_ends_with_the_process_that_died() {
+    watchdog("the futures of a broken pool", |steps| {
+        let pool = pool(3);
+        let holder = Holder::new();
+        let mut futures: Vec<_> = (0..3)
+            .map(|_| pool.submit(hold, holder.port()).unwrap())
+            .collect();
+        let held: Vec<_> = (0..3).map(|_| holder.entered()).collect();
+        futures.extend((0..20).map(|_| pool.submit(hold, holder.port()).unwrap()));
+        let cancelled = futures.pop().unwrap();
+        assert!(cancelled.cancel());
+        kill(held[1].pid, "KILL");
+        steps.at("all futures");
+        for future in futures {
+            let exception = exception(&future);
+            let broken = exception
+                .downcast_ref::<BrokenProcessPool>()
+                .expect("broken");
+            assert_eq!(broken.pid(), Some(held[1].pid));
+            assert_eq!(broken.status().and_then(|status| status.signal()), Some(9));
+            let text = exception.to_string();
+            assert!(
+                text.contains("terminated abruptly") && text.contains("SIGKILL"),
+                "{text}"
+            );
+        }
+        assert!(matches!(cancelled.result(None), Err(Error::Cancelled)));
+        match pool.submit(square, 1) {
+            Err(SubmitError::Broken(broken)) => assert!(broken.to_string().contains("SIGKILL")),
+            other => panic!("{other:?}"),
+        }
+        pool.shutdown();
+        assert_eq!(pool.process_count(), 0);
+        assert!(held.iter().all(|held| !is_alive(held.pid)));
+    });
+}
+
+/// A call that came back to the queue is cancelled, or run, but not forgotten.
+#[test]
+fn cancel_futures_beside_a_worker_that_dies() {
+    watchdog("cancel_futures beside a death", |steps| {
+        for n in rounds(10, 40) {
+            let pool = tough_pool(1);
+            let first = pool.submit(pid, ()).unwrap().result(None).unwrap();
+            stop(steps, first);
+            let futures: Vec<_> = (0..5).map(|n| pool.submit(square, n).unwrap()).collect();
+            let other = pool.clone();
+            let cancelling = thread::spawn(move || {
+                thread::sleep(Duration::from_micros(50 * n as u64));
+                other.shutdown_with(ShutdownOptions::new().cancel_futures(true));
+            });
+            kill(first, "KILL");
+            steps.at("all futures");
+            for (n, future) in (0..).zip(&futures) {
+                match future.result(None) {
+                    Ok(result) => assert_eq!(result, n * n),
+                    Err(Error::Cancelled) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            steps.at("shutdown");
+            cancelling.join().unwrap();
+        }
+    });
+}
+
+/// Whatever `kill_call` hits, no call is run twice, and none without its own fault fails.
+#[test]
+fn kill_call_races_with_the_start_of_the_next_call() {
+    watchdog("kill_call", |steps| {
+        let folder = Folder::new("kill-call");
+        let mut random = Random::new(1);
+        let pool = tough_pool(2);
+        let mut killed = 0;
+        for round in rounds(30, 150) {
+            let path = folder.path(&round.to_string());
+            let futures: Vec<_> = (0..20)
+                .map(|n| pool.submit(touch, (path.clone(), n.to_string())).unwrap())
+                .collect();
+            let victim = random.below(20);
+            random.pause();
+            let hit = pool.kill_call(&futures[victim]);
+            steps.at("all futures");
+            for (n, future) in futures.iter().enumerate() {
+                match future.result(None) {
+                    Ok(()) => assert!(!(hit && n == victim)),
+                    Err(Error::Exception(exception)) => {
+                        assert!(hit && n == victim, "call {n} fails with {exception}");
+                        assert!(is::<CallKilled>(&exception), "{exception}");
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            killed += usize::from(hit);
+            let mut times = BTreeMap::new();
+            for line in fs::read_to_string(&path).unwrap_or_default().lines() {
+                *times.entry(line.to_owned()).or_insert(0) += 1;
+            }
+            assert!(times.values().all(|&times| times == 1), "{times:?}");
+            assert!(times.len() >= 19, "{times:?}");
+        }
+        println!("{killed} calls killed");
+        pool.shutdown();
+    });
+}
+
+#[test]
+fn what_kill_call_cannot_kill() {
+    watchdog("kill_call", |_| {
+        let pool = tough_pool(1);
+        let other = tough_pool(1);
+        let holder = Holder::new();
+        let running = pool.submit(hold, holder.port()).unwrap();
+        let held = holder.entered();
+        let waiting = pool.submit(square, 2).unwrap();
+        assert!(!pool.kill_call(&waiting), "it has not begun");
+        assert!(!other.kill_call(&running), "it is another pool's");
+        assert!(!pool.kill_call(&Future::<u32>::new()));
+        assert!(pool.kill_call(&running));
+        assert!(is::<CallKilled>(&exception(&running)));
+        assert!(!pool.kill_call(&running), "it is done");
+        assert_eq!(waiting.result(None).unwrap(), 4);
+        assert!(!pool.kill_call(&waiting));
+        assert!(!is_alive(held.pid));
+    });
+}
+
+/// A stopped process is a long call to those who wait. Those who want it gone get through.
+#[test]
+fn a_stopped_worker() {
+    watchdog("a stopped worker", |steps| {
+        let pool = tough_pool(2);
+        let holder = Holder::new();
+        let futures: Vec<_> = (0..2)
+            .map(|_| pool.submit(hold, holder.port()).unwrap())
+            .collect();
+        let held: Vec<_> = (0..2).map(|_| holder.entered()).collect();
+        let waiting = pool.submit(square, 1).unwrap();
+        held.iter().for_each(|held| stop(steps, held.pid));
+        let other = pool.clone();
+        let shutdown = thread::spawn(move || other.shutdown());
+        pool.kill_workers();
+        steps.at("the futures");
+        assert!(futures
+            .iter()
+            .all(|future| is::<WorkerDied>(&exception(future))));
+        assert!(matches!(waiting.result(None), Err(Error::Cancelled)));
+        steps.at("shutdown");
+        shutdown.join().unwrap();
+        assert_eq!(pool.pids(), []);
+    });
+}
+
+#[test]
+fn a_time_limit_ends_what_is_stopped() {
+    watchdog("a time limit", |steps| {
+        // Stopped in its call.
+        let pool = pool(1);
+        let limit = Duration::from_millis(200);
+        let holder = Holder::new();
+        let options = CallOptions::new().timeout(limit);
+        let call = pool.submit_with(hold, holder.port(), options).unwrap();
+        let held = holder.entered();
+        stop(steps, held.pid);
+        let timeout = exception(&call);
+        assert_eq!(
+            timeout.downcast_ref::<CallTimeout>().unwrap().timeout(),
+            limit
+        );
+        // Stopped before it could read the call.
+        let first = pool.submit(pid, ()).unwrap().result(None).unwrap();
+        stop(steps, first);
+        let call = pool.submit_with(square, 1, options).unwrap();
+        assert!(is::<CallTimeout>(&exception(&call)));
+        // Nothing of this has broken the pool.
+        assert_eq!(pool.submit(square, 3).unwrap().result(None).unwrap(), 9);
+        let quick = pool.submit_with(square, 4, CallOptions::new().timeout(Duration::MAX));
+        assert_eq!(quick.unwrap().result(None).unwrap(), 16);
+        steps.at("shutdown");
+        pool.shutdown();
+    });
+}
+
+/// Among others, at the same time, each with its own limit.
+#[test]
+fn only_the_calls_that_take_too_long_are_ended() {
+    watchdog("time limits", |_| {
+        let pool = pool(4);
+        let holder = Holder::new();
+        let limits = [50, 100, 150, 60_000];
+        let futures: Vec<_> = limits
+            .iter()
+            .map(|&limit| {
+                let options = CallOptions::new().timeout(Duration::from_millis(limit));
+                pool.submit_with(hold, holder.port(), options).unwrap()
+            })
+            .collect();
+        let held: Vec<_> = (0..4).map(|_| holder.entered()).collect();
+        for future in &futures[..3] {
+            assert!(is::<CallTimeout>(&exception(future)));
+        }
+        assert!(futures[3].running());
+        drop(held);
+        futures[3].result(None).unwrap();
+        pool.shutdown();
+    });
+}
+
+// ---- How a worker can end
+
+#[test]
+fn ways_to_die() {
+    watchdog("ways to die", |steps| {
+        let pool = tough_pool(2);
+        let died = |future: Future<()>| {
+            let exception = exception(&future);
+            let died = exception
+                .downcast_ref::<WorkerDied>()
+                .expect("WorkerDied")
+                .clone();
+            assert!(
+                died.to_string().contains(&died.pid().unwrap().to_string()),
+                "{died}"
+            );
+            died.status().unwrap()
+        };
+        steps.at("exit");
+        assert_eq!(died(pool.submit(exits, 3).unwrap()).code(), Some(3));
+        assert_eq!(died(pool.submit(exits, 0).unwrap()).code(), Some(0));
+        steps.at("abort");
+        assert_eq!(died(pool.submit(aborts, ()).unwrap()).signal(), Some(6));
+        steps.at("an overflow of the stack");
+        let overflow = exception(&pool.submit(overflows, 0).unwrap());
+        let overflow = overflow
+            .downcast_ref::<WorkerDied>()
+            .unwrap()
+            .status()
+            .unwrap();
+        assert!(matches!(overflow.signal(), Some(6 | 11)), "{overflow:?}");
+        steps.at("a signal");
+        let holder = Holder::new();
+        let call = pool.submit(hold, holder.port()).unwrap();
+        kill(holder.entered().pid, "KILL");
+        let killed = exception(&call);
+        let killed = killed
+            .downcast_ref::<WorkerDied>()
+            .unwrap()
+            .status()
+            .unwrap();
+        assert_eq!(killed.signal(), Some(9));
+        steps.at("terminate_workers");
+        let call = pool.submit(hold, holder.port()).unwrap();
+        let _held = holder.entered();
+        pool.terminate_workers();
+        let terminated = exception(&call);
+        let terminated = terminated
+            .downcast_ref::<WorkerDied>()
+            .unwrap()
+            .status()
+            .unwrap();
+        assert_eq!(terminated.code(), Some(143));
+        pool.shutdown();
+    });
+}
+
+#[test]
+fn an_idle_worker_dies() {
+    watchdog("an idle worker", |steps| {
+        let tough = tough_pool(1);
+        let first = tough.submit(pid, ()).unwrap().result(None).unwrap();
+        kill(first, "KILL");
+        until(steps, "it is gone", || tough.process_count() == 0);
+        let second = tough.submit(pid, ()).unwrap().result(None).unwrap();
+        assert_ne!(first, second);
+        // CPython's pool is broken then.
+        let pool = pool(1);
+        let first = pool.submit(pid, ()).unwrap().result(None).unwrap();
+        kill(first, "KILL");
+        until(steps, "the pool is broken", || {
+            matches!(pool.submit(square, 1), Err(SubmitError::Broken(_)))
+        });
+    });
+}
+
+/// A worker that lives on for moments after its result is there, and takes some next call with it, or
+/// not: then that call alone fails, or none.
+#[test]
+fn deaths_at_any_moment() {
+    watchdog("deaths at any moment", |steps| {
+        let mut random = Random::new(3);
+        let pool = tough_pool(2);
+        let mut died = 0;
+        for _ in rounds(60, 400) {
+            let kills = pool
+                .submit(kills_itself_after, random.below(400) as u64)
+                .unwrap();
+            let futures: Vec<_> = (0..30).map(|n| pool.submit(square, n).unwrap()).collect();
+            steps.at("all futures");
+            let mut failed = 0;
+            for (n, future) in (0..).zip(&futures) {
+                match future.result(None) {
+                    Ok(result) => assert_eq!(result, n * n),
+                    Err(Error::Exception(exception)) => {
+                        assert!(is::<WorkerDied>(&exception), "{exception}");
+                        failed += 1;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            if let Err(Error::Exception(exception)) = kills.result(None) {
+                assert!(is::<WorkerDied>(&exception), "{exception}");
+                failed += 1;
+            }
+            // One of this round, and one of the round before.
+            assert!(failed <= 2, "{failed} calls failed for one death");
+            died += failed;
+        }
+        println!("{died} calls failed");
+        pool.shutdown();
+    });
+}
+
+/// Killed in the middle of writing its result, at any byte.
+#[test]
+fn half_a_result() {
+    watchdog("half a result", |steps| {
+        let pool = tough_pool(1);
+        for n in rounds(20, 100) {
+            let kills = pool.submit(kills_itself_after, 30 * n as u64).unwrap();
+            let large = pool.submit(bytes, 4_000_000).unwrap();
+            let small = pool.submit(square, 5).unwrap();
+            steps.at("the results");
+            for result in [
+                kills.result(None).map(|_| 0),
+                large.result(None).map(|r| r.len()),
+            ] {
+                match result {
+                    Ok(length) => assert!([0, 4_000_000].contains(&length)),
+                    Err(Error::Exception(exception)) => assert!(is::<WorkerDied>(&exception)),
+                    other => panic!("{other:?}"),
+                }
+            }
+            let _ = small.result(None);
+        }
+    });
+}
+
+/// A process that inherited all that can be inherited lives on; the death is seen at once.
+#[test]
+fn a_grandchild_lives_on() {
+    watchdog("a grandchild", |_| {
+        let folder = Folder::new("grandchild");
+        let path = folder.path("pid");
+        let pool = tough_pool(1);
+        let call = pool.submit(grandchild, path.clone()).unwrap();
+        assert!(is::<WorkerDied>(&exception(&call)));
+        let pid = fs::read_to_string(path).unwrap().parse().unwrap();
+        assert!(is_alive(pid), "the grandchild outlived nobody");
+        kill(pid, "KILL");
+        pool.shutdown();
+    });
+}
+
+#[test]
+fn workers_that_cannot_start() {
+    watchdog("workers that cannot start", |steps| {
+        for on_crash in [OnCrash::BreakPool, OnCrash::FailCall] {
+            // The test harness finds nothing to run, and ends well.
+            let pool = builder(2)
+                .worker_args(entry("there_is_no_such_test"))
+                .on_crash(on_crash)
+                .build()
+                .unwrap();
+            let futures: Vec<_> = (0..5).map(|n| pool.submit(square, n).unwrap()).collect();
+            steps.at("the futures");
+            for future in futures {
+                assert!(is::<BrokenProcessPool>(&exception(&future)));
+            }
+            steps.at("shutdown");
+            pool.shutdown();
+            // Other functions than here.
+            let pool = builder(2)
+                .worker_args(entry("other_entry"))
+                .on_crash(on_crash)
+                .build()
+                .unwrap();
+            let future = pool.submit(square, 1).unwrap();
+            let exception = exception(&future);
+            assert!(
+                exception.to_string().contains("registered other functions"),
+                "{exception}"
+            );
+            assert!(is::<BrokenProcessPool>(&exception));
+            pool.shutdown();
+        }
+    });
+}
+
+/// Only some start: that is enough.
+#[test]
+fn killed_while_they_start() {
+    watchdog("killed while they start", |steps| {
+        for n in rounds(20, 100) {
+            let pool = tough_pool(2);
+            let futures: Vec<_> = (0..10).map(|n| pool.submit(square, n).unwrap()).collect();
+            until(steps, "there is a process", || !pool.pids().is_empty());
+            let victim = pool.pids()[0];
+            thread::sleep(Duration::from_micros(100 * n as u64));
+            kill(victim, "KILL");
+            steps.at("the futures");
+            let mut failed = 0;
+            for (n, future) in (0..).zip(&futures) {
+                match future.result(None) {
+                    Ok(result) => assert_eq!(result, n * n),
+                    Err(Error::Exception(exception)) => {
+                        assert!(is::<WorkerDied>(&exception), "{exception}");
+                        failed += 1;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!(failed <= 1);
+            steps.at("shutdown");
+            pool.shutdown();
+        }
+    });
+}
+
+/// A worker that is stopped while it starts, and a pool that nobody needs any more.
+#[test]
+fn stopped_while_it_starts() {
+    watchdog("stopped while it starts", |steps| {
+        let pool = tough_pool(1);
+        let future = pool.submit(square, 1).unwrap();
+        until(steps, "there is a process", || !pool.pids().is_empty());
+        let pid = pool.pids()[0];
+        stop(steps, pid);
+        assert!(future.done() || future.cancel() || future.running());
+        steps.at("kill_workers");
+        pool.kill_workers();
+        pool.shutdown();
+        assert!(!is_alive(pid));
+    });
+}
+
+#[test]
+fn initializers_that_fail() {
+    watchdog("initializers that fail", |steps| {
+        for on_crash in [OnCrash::BreakPool, OnCrash::FailCall] {
+            for panic in [true, false] {
+                let pool = builder(2).try_initializer(fails, panic).on_crash(on_crash);
+                let pool = pool.build().unwrap();
+                let futures: Vec<_> = (0..5).filter_map(|n| pool.submit(square, n).ok()).collect();
+                steps.at("the futures");
+                for future in &futures {
+                    let exception = exception(future);
+                    assert!(is::<BrokenProcessPool>(&exception));
+                    let text = exception.to_string();
+                    assert!(text.contains("the initializer "), "{text}");
+                    let cause = exception.as_error().and_then(|error| error.source());
+                    assert!(cause.unwrap().to_string().contains("the initializer "));
+                }
+                until(steps, "the pool is broken", || {
+                    matches!(pool.submit(square, 1), Err(SubmitError::Broken(_)))
+                });
+                steps.at("shutdown");
+                pool.shutdown();
+            }
+        }
+        // One that exits.
+        let pool = builder(2).initializer(exits, 5).build().unwrap();
+        let exception = exception(&pool.submit(square, 1).unwrap());
+        let broken = exception.downcast_ref::<BrokenProcessPool>().unwrap();
+        assert_eq!(broken.status().unwrap().code(), Some(5));
+    });
+}
+
+// ---- A stranger between the pool and its worker
+
+/// A worker that is none: it has the real one started, and stands between it and the pool. What it does to
+/// the bytes is said by its last argument but one: `cut-100` ends after the worker's first 100 bytes,
+/// `flip-100` turns over some bits of the byte behind them, `insert-100` puts some bytes there,
+/// `leave-100` leaves some out.
+#[test]
+fn stranger_entry() {
+    let arguments: Vec<_> = env::args().collect();
+    if arguments.last().map(|last| &**last) != Some("--multiprocessing-fork") {
+        return;
+    }
+    let fault = &arguments[arguments.len() - 2];
+    let (fault, at) = fault.split_once('-').unwrap();
+    let at: usize = at.parse().unwrap();
+    // The pool's side: a secret, a folder, and that somebody listens there.
+    let mut lines = String::new();
+    std::io::stdin().read_to_string(&mut lines).unwrap();
+    let lines: Vec<&str> = lines.lines().collect();
+    let connect = |role: u8| {
+        let mut stream = UnixStream::connect(format!("{}/socket", lines[1])).unwrap();
+        stream.write_all(lines[0].as_bytes()).unwrap();
+        stream.write_all(&[role]).unwrap();
+        stream
+    };
+    let pool = [connect(0), connect(1)];
+    // The worker's side.
+    let folder = Folder::new("stranger");
+    let listener = UnixListener::bind(folder.path("socket")).unwrap();
+    let mut worker = Command::new(env::current_exe().unwrap())
+        .args(entry("processes::worker_entry"))
+        .arg("--multiprocessing-fork")
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let introduction = format!("{}\n{}\n\n", lines[0], folder.path(""));
+    worker
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(introduction.as_bytes())
+        .unwrap();
+    let accept = || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut vec![0; lines[0].len() + 1]).unwrap();
+        stream
+    };
+    let real = [accept(), accept()];
+    drop(folder);
+    for n in 0..2 {
+        let mut from = pool[n].try_clone().unwrap();
+        let mut to = real[n].try_clone().unwrap();
+        thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(std::net::Shutdown::Write);
+        });
+    }
+    let mut down = Vec::new();
+    let mut buffer = [0; 4096];
+    let mut random = Random::new(at as u64);
+    let (mut from, mut to) = (&real[0], &pool[0]);
+    let mut seen = 0;
+    loop {
+        let n = from.read(&mut buffer).unwrap_or(0);
+        if n == 0 {
+            break;
+        }
+        down.clear();
+        for &byte in &buffer[..n] {
+            let here = seen == at;
+            seen += 1;
+            match fault {
+                "cut" if here => {
+                    let _ = to.write_all(&down);
+                    let _ = worker.kill();
+                    std::process::abort();
+                }
+                "flip" if here => down.push(byte ^ (1 << random.below(8))),
+                "leave" if here => {}
+                "insert" if here => {
+                    down.extend((0..1 + random.below(40)).map(|_| random.below(256) as u8));
+                    down.push(byte);
+                }
+                _ => down.push(byte),
+            }
+        }
+        if to.write_all(&down).is_err() {
+            break;
+        }
+    }
+    let _ = worker.kill();
+    let _ = worker.wait();
+    std::process::exit(0);
+}
+
+/// A pool with such a worker; whatever it does, every future ends, with an error that is known or a
+/// result.
+fn through_a_stranger(fault: &str, on_crash: OnCrash) {
+    let mut arguments = entry("stranger_entry");
+    arguments.push(fault.to_owned());
+    let pool = builder(1)
+        .worker_args(arguments)
+        .on_crash(on_crash)
+        .build()
+        .unwrap();
+    let squares: Vec<_> = (0..3).filter_map(|n| pool.submit(square, n).ok()).collect();
+    let large = pool.submit(bytes, 20_000);
+    let texts: Vec<_> = pool.try_submit(parse, "x".to_owned()).into_iter().collect();
+    // A reply that is said to be longer than it is, is not over yet.
+    let _ = wait(squares.clone(), Duration::from_millis(300), ALL_COMPLETED);
+    let _ = large
+        .as_ref()
+        .map(|large| large.exception(Duration::from_millis(100)));
+    pool.kill_workers();
+    pool.shutdown();
+    let mut exceptions = Vec::new();
+    for square in squares {
+        exceptions.extend(square.exception(Duration::ZERO).unwrap_or_else(|error| {
+            assert!(matches!(error, Error::Cancelled), "{error}");
+            None
+        }));
+    }
+    for text in texts {
+        exceptions.extend(text.exception(Duration::ZERO).unwrap_or(None));
+    }
+    if let Ok(large) = large {
+        assert!(large.done());
+        if let Ok(large) = large.result(None) {
+            assert!(large.len() <= 21_000);
+        }
+    }
+    if fault.starts_with("cut") {
+        let known = |it: &Exception| is::<WorkerDied>(it) || is::<BrokenProcessPool>(it);
+        let parse_error = |it: &Exception| is::<std::num::ParseIntError>(it);
+        assert!(
+            exceptions.iter().all(|it| known(it) || parse_error(it)),
+            "{exceptions:?}"
+        );
+    }
+}
+
+/// So that the tests below show what they say.
+#[test]
+fn a_stranger_that_changes_nothing() {
+    watchdog("a stranger", |_| {
+        let mut arguments = entry("stranger_entry");
+        arguments.push("flip-1000000".to_owned());
+        let pool = builder(1).worker_args(arguments).build().unwrap();
+        assert_eq!(pool.submit(square, 5).unwrap().result(None).unwrap(), 25);
+        assert_eq!(
+            pool.submit(bytes, 20_000).unwrap().result(None).unwrap(),
+            vec![7; 20_000]
+        );
+    });
+}
+
+/// Killed after each byte of its greeting and of its first replies, and after some of a long one.
+#[test]
+fn killed_after_so_many_bytes() {
+    watchdog("killed after k bytes", |steps| {
+        let all = (0..90).chain([5_000, 8_200, 8_300, 15_000, 20_080]);
+        let every = size(7, 1);
+        for (n, k) in all.enumerate().filter(|(n, _)| n % every == 0) {
+            let fault = format!("cut-{k}");
+            steps.at(&fault);
+            through_a_stranger(
+                &fault,
+                [OnCrash::FailCall, OnCrash::BreakPool][n / every % 2],
+            );
+        }
+    });
+}
+
+#[test]
+fn hostile_bytes_from_a_worker() {
+    watchdog("hostile bytes", |steps| {
+        let mut random = Random::new(9);
+        for n in rounds(24, 200) {
+            let kind = ["flip", "insert", "leave"][n % 3];
+            let at = if random.once_in(4) {
+                random.below(20_300)
+            } else {
+                random.below(90)
+            };
+            let fault = format!("{kind}-{at}");
+            steps.at(&fault);
+            through_a_stranger(&fault, [OnCrash::FailCall, OnCrash::BreakPool][n % 2]);
+        }
+        // In kB: whatever lengths were said, memory was taken for what came.
+        assert!(support::process_status("VmHWM") < 1_000_000);
+    });
+}
+
+// ---- What cannot travel
+
+#[test]
+fn what_cannot_travel() {
+    watchdog("what cannot travel", |steps| {
+        for pool in [pool(1), tough_pool(1)] {
+            match pool.submit(unregistered, ()) {
+                Err(SubmitError::Pickling(exception)) => {
+                    assert!(
+                        exception.to_string().contains("::unregistered"),
+                        "{exception}"
+                    );
+                }
+                other => panic!("{other:?}"),
+            }
+            match pool.submit(takes_bad, Bad::Dump) {
+                Err(SubmitError::Pickling(exception)) => {
+                    assert_eq!(exception.to_string(), "Error in pickle");
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(pool.process_count(), 0);
+            let raised = |future: Future<_>| {
+                steps.at("a result");
+                exception(&future.clone())
+            };
+            let load = raised(pool.submit(takes_bad, Bad::Load).unwrap());
+            assert_eq!(load.to_string(), "Error in unpickle");
+            let load = raised(pool.submit(takes_bad, Bad::PanicInLoad).unwrap());
+            assert_eq!(load.panic_message(), Some("panic in load"));
+            let result = |bad: Bad| exception(&pool.submit(bad_result, bad.number()).unwrap());
+            assert_eq!(result(Bad::Dump).to_string(), "Error in pickle");
+            assert_eq!(
+                result(Bad::PanicInDump).panic_message(),
+                Some("panic in dump")
+            );
+            assert_eq!(result(Bad::Load).to_string(), "Error in unpickle");
+            assert_eq!(
+                result(Bad::PanicInLoad).panic_message(),
+                Some("panic in load")
+            );
+            // All of it in one process, which goes on.
+            assert_eq!(pool.process_count(), 1);
+            assert_eq!(pool.submit(square, 2).unwrap().result(None).unwrap(), 4);
+        }
+    });
+}
+
+/// Where another worker than this crate's has sent it, it is an error.
+#[test]
+fn large_arguments_and_results() {
+    watchdog("large arguments", |_| {
+        let length = size(50_000_000, 1_000_000_000);
+        let pool = tough_pool(2);
+        let echoed = pool.submit(echo, vec![3; length]).unwrap();
+        assert_eq!(echoed.take_result(None).unwrap().len(), length);
+        let made = pool.submit(bytes, length).unwrap();
+        assert_eq!(made.take_result(None).unwrap().len(), length);
+    });
+}
+
+// ---- A parent that dies
+
+/// What a parent does that is to be killed: workers that start, are idle, and busy.
+#[test]
+fn parent_entry() {
+    if !is_child("parent") {
+        return;
+    }
+    register_all();
+    let token = env::var("TOKEN").unwrap();
+    let mut arguments = entry("processes::worker_entry");
+    arguments.push(token);
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(3)
+        .worker_args(arguments)
+        .build()
+        .unwrap();
+    drop(pool.submit(echo, vec![1; 1_000_000]).unwrap());
+    loop {
+        drop(pool.submit(sleep_ms, 1_000_000).unwrap());
+        for n in 0..200 {
+            pool.submit(square, n).unwrap().result(None).unwrap();
+        }
+        drop(pool.submit(sleep_ms, 1_000_000).unwrap());
+        let _ = pool
+            .submit(bytes, 100_000_000)
+            .unwrap()
+            .result(None)
+            .unwrap();
+    }
+}
+
+#[test]
+fn no_worker_and_no_file_outlives_a_killed_parent() {
+    watchdog("killed parents", |steps| {
+        let folder = Folder::new("orphans");
+        let mut random = Random::new(5);
+        let mut tokens = Vec::new();
+        for round in rounds(40, 300) {
+            let token = format!("token-{}-{round}", std::process::id());
+            let mut parent = Command::new(env::current_exe().unwrap())
+                .args(["--exact", "parent_entry", "--nocapture", "--quiet"])
+                .env("RELIABILITY_TEST_CHILD", "parent")
+                .env("TOKEN", &token)
+                .env("TMPDIR", &folder.0)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            thread::sleep(Duration::from_micros(random.below(30_000) as u64));
+            parent.kill().unwrap();
+            parent.wait().unwrap();
+            tokens.push(token);
+        }
+        for token in &tokens {
+            until(steps, "no worker is left", || {
+                processes_with(token).is_empty()
+            });
+        }
+        until(steps, "no file is left", || folder.entries() == 0);
+    });
+}
+
+// ---- Programs that do it wrong
+
+#[test]
+fn other_entry() {
+    if env::args().any(|argument| argument == "--multiprocessing-fork") {
+        freeze_support(|registry| {
+            registry.register(mul);
+        });
+    }
+}
+
+#[test]
+fn freeze_support_forgotten_and_late() {
+    if is_child("forgotten") {
+        let forgotten = ProcessPoolExecutor::new(2).unwrap_err();
+        assert!(
+            forgotten.to_string().contains("freeze_support"),
+            "{forgotten}"
+        );
+        register_all();
+        // Called once more, with other functions, it does nothing.
+        freeze_support(|registry| {
+            registry.register(unregistered);
+        });
+        let pool = pool(1);
+        assert_eq!(pool.submit(square, 4).unwrap().result(None).unwrap(), 16);
+        assert!(matches!(
+            pool.submit(unregistered, ()),
+            Err(SubmitError::Pickling(_))
+        ));
+        println!("late is not too late");
+        return;
+    }
+    let ended = child("freeze_support_forgotten_and_late", "forgotten", "");
+    assert!(ended.stdout.contains("late is not too late"), "{ended:?}");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+/// In Linux, the workers run the file that this process runs.
+#[test]
+fn the_executable_is_deleted() {
+    if is_child("deleted") {
+        fs::remove_file(env::current_exe().unwrap()).unwrap();
+        let pool = pool(2);
+        assert_eq!(pool.submit(square, 5).unwrap().result(None).unwrap(), 25);
+        println!("it works");
+        return;
+    }
+    let folder = Folder::new("deleted");
+    let copy = folder.path("copy");
+    fs::copy(env::current_exe().unwrap(), &copy).unwrap();
+    let output = Command::new(&copy)
+        .args(["--exact", "the_executable_is_deleted", "--nocapture"])
+        .env("RELIABILITY_TEST_CHILD", "deleted")
+        .output()
+        .unwrap();
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("it works"),
+        "{output:?}"
+    );
+}
+
+/// Loopback then.
+#[test]
+fn no_folder_for_temporary_files() {
+    if is_child("folder") {
+        let folder = Folder::new("none");
+        for path in [
+            "/proc",
+            "/there/is/no/such",
+            "a\nb",
+            &folder.path(&"long".repeat(40)),
+        ] {
+            let _ = fs::create_dir(path);
+            env::set_var("TMPDIR", path);
+            for pool in [pool(2), tough_pool(2)] {
+                assert_eq!(pool.submit(square, 6).unwrap().result(None).unwrap(), 36);
+                let echoed = pool.submit(echo, vec![1; 3_000_000]).unwrap();
+                assert_eq!(echoed.result(None).unwrap().len(), 3_000_000);
+                let died = exception(&pool.submit(exits, 1).unwrap());
+                assert!(is::<BrokenProcessPool>(&died) || is::<WorkerDied>(&died));
+                pool.shutdown();
+            }
+            let _ = fs::remove_dir(path);
+        }
+        println!("it works");
+        return;
+    }
+    let ended = child("no_folder_for_temporary_files", "folder", "");
+    assert!(ended.stdout.contains("it works"), "{ended:?}");
+}
+
+/// Calls fail, or are refused, or made; the pool stays usable.
+#[test]
+fn too_few_descriptors_processes_and_memory() {
+    if is_child("poor") {
+        let pool = tough_pool(6);
+        let mut failed = 0;
+        let mut futures = Vec::new();
+        for n in 0..50 {
+            match pool.submit(square, n) {
+                Ok(future) => futures.push((n, future)),
+                Err(SubmitError::Thread(_)) => failed += 1,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        for (n, future) in futures {
+            match future.result(None) {
+                Ok(result) => assert_eq!(result, n * n),
+                Err(Error::Exception(exception)) => {
+                    let known = match exception.downcast_ref::<SubmitError>() {
+                        Some(error) => matches!(error, SubmitError::Process(_)),
+                        None => is::<BrokenProcessPool>(&exception),
+                    };
+                    assert!(known, "{exception:?}");
+                    failed += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        pool.shutdown();
+        println!("{failed} failed");
+        return;
+    }
+    for limits in [
+        "ulimit -n 8",
+        "ulimit -n 12",
+        "ulimit -n 20",
+        "ulimit -v 60000",
+    ] {
+        let ended = child("too_few_descriptors_processes_and_memory", "poor", limits);
+        assert!(ended.stdout.contains(" failed\n"), "{limits}: {ended:?}");
+        println!(
+            "{limits}: {}",
+            ended
+                .stdout
+                .lines()
+                .find(|line| line.ends_with("failed"))
+                .unwrap()
+        );
+    }
+}
+
+// ---- Nothing is left, nothing is shared
+
+fn sockets_of(pid: u32) -> usize {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let targets = links.filter_map(|entry| fs::read_link(entry.path()).ok());
+    targets
+        .filter(|target| target.to_string_lossy().starts_with("socket:"))
+        .count()
+}
+
+#[test]
+fn the_workers_of_two_pools_share_nothing() {
+    if is_child("two") {
+        let pools = [pool(2), pool(2)];
+        let holder = Holder::new();
+        let calls: Vec<_> = (0..4)
+            .map(|n| pools[n % 2].submit(hold, holder.port()).unwrap())
+            .collect();
+        let held: Vec<_> = (0..4).map(|_| holder.entered()).collect();
+        for held in &held {
+            // Its messages, its control, and the holder's.
+            assert_eq!(sockets_of(held.pid), 3);
+        }
+        // The end of one pool is nothing to the other.
+        pools[0].kill_workers();
+        pools[0].shutdown();
+        assert!(calls[1].running() && calls[3].running());
+        drop(held);
+        assert!(calls[1].result(None).is_ok() && calls[3].result(None).is_ok());
+        println!("they share nothing");
+        return;
+    }
+    let ended = child("the_workers_of_two_pools_share_nothing", "two", "");
+    assert!(ended.stdout.contains("they share nothing"), "{ended:?}");
+}
+
+#[test]
+fn a_hundred_pools_leave_nothing_behind() {
+    if is_child("hundred") {
+        let folder = Folder::new("hundred");
+        env::set_var("TMPDIR", &folder.0);
+        let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let once = |n: usize| {
+            let pool = tough_pool(2);
+            let holder = Holder::new();
+            let futures: Vec<_> = (0..2).map(|_| pool.submit(hold, holder.port())).collect();
+            let held = [holder.entered(), holder.entered()];
+            match n % 4 {
+                0 => kill(held[0].pid, "KILL"),
+                1 => pool.kill_workers(),
+                2 => pool.terminate_workers(),
+                _ => {}
+            }
+            drop(held);
+            pool.shutdown();
+            assert!(futures.iter().all(|future| future.as_ref().unwrap().done()));
+        };
+        (0..4).for_each(once);
+        let before = (descriptors(), support::thread_total());
+        (0..100).for_each(once);
+        assert_eq!((descriptors(), support::thread_total()), before);
+        let me = std::process::id();
+        let children = fs::read_to_string(format!("/proc/self/task/{me}/children"));
+        assert_eq!(children.unwrap_or_default(), "");
+        assert_eq!(folder.entries(), 0);
+        println!("nothing is left");
+        return;
+    }
+    let ended = child("a_hundred_pools_leave_nothing_behind", "hundred", "");
+    assert!(ended.stdout.contains("nothing is left"), "{ended:?}");
+}
+
+/// The processes of a pool that nobody refers to end by themselves, when they are done.
+#[test]
+fn a_pool_that_is_dropped() {
+    watchdog("a dropped pool", |steps| {
+        let pool = pool(2);
+        let holder = Holder::new();
+        let futures: Vec<_> = (0..4)
+            .map(|_| pool.submit(hold, holder.port()).unwrap())
+            .collect();
+        drop(pool);
+        let held: Vec<_> = (0..2).map(|_| holder.entered()).collect();
+        let pids: Vec<_> = held.iter().map(|held| held.pid).collect();
+        drop(held);
+        drop([holder.entered(), holder.entered()]);
+        futures
+            .iter()
+            .for_each(|future| assert!(future.result(None).is_ok()));
+        until(steps, "the workers have ended", || {
+            pids.iter().all(|&pid| !is_alive(pid))
+        });
+    });
+}
+
+/// In a callback, on the thread of one of the pool's own workers.
+#[test]
+fn shutdown_in_a_callback() {
+    watchdog("shutdown in a callback", |steps| {
+        for die in [false, true] {
+            let pool = pool(2);
+            let (sender, receiver) = mpsc::channel();
+            let future = if die {
+                pool.submit(exits, 1).unwrap()
+            } else {
+                pool.submit(nothing, ()).unwrap()
+            };
+            let other = pool.clone();
+            future.add_done_callback(move |_| {
+                other.shutdown();
+                sender.send(()).unwrap();
+            });
+            steps.at("the callback");
+            receiver.recv().unwrap();
+            steps.at("shutdown");
+            pool.shutdown();
+        }
+    });
+}
+
+// ---- All of it at once
+
+#[test]
+fn random_stress_with_deaths() {
+    watchdog("stress with deaths", |steps| {
+        let started = Instant::now();
+        for seed in rounds(1000, 1000).take_while(|_| started.elapsed() < Duration::from_secs(8)) {
+            stress(steps, seed as u64);
+        }
+    });
+}
+
+fn stress(steps: &Steps, seed: u64) {
+    steps.at(format!("seed {seed}"));
+    let mut random = Random::new(seed);
+    let mut options = builder(1 + random.below(3)).on_crash(OnCrash::FailCall);
+    if random.once_in(3) {
+        options = options.max_tasks_per_child(1 + random.below(4));
+    }
+    if random.once_in(3) {
+        options = options.initializer(set_state, 77);
+    }
+    let pool = options.build().unwrap();
+    let mut numbers: Vec<(u64, Future<u64>)> = Vec::new();
+    let mut others: Vec<Future<()>> = Vec::new();
+    let mut large = Vec::new();
+    for _ in 0..random.below(60) {
+        match random.below(12) {
+            0 => others.push(pool.submit(exits, 1).unwrap()),
+            1 => others.push(pool.submit(aborts, ()).unwrap()),
+            2 => large.push(pool.submit(echo, vec![1; random.below(300_000)]).unwrap()),
+            3 => {
+                let limit = Duration::from_micros(random.below(3000) as u64);
+                let options = CallOptions::new().timeout(limit);
+                numbers.push((1, pool.submit_with(sleep_ms, 1, options).unwrap()));
+            }
+            4 => {
+                if let Some(&pid) = pool.pids().first() {
+                    kill(pid, "KILL");
+                }
+            }
+            5 => {
+                if let Some((_, future)) = numbers.last() {
+                    pool.kill_call(future);
+                }
+            }
+            6 => {
+                if let Some((_, future)) = numbers.last() {
+                    future.cancel();
+                }
+            }
+            7 => {
+                let map = pool.map_with(square, 0..20, MapOptions::new().chunksize(3));
+                drop(map.unwrap().collect::<Vec<_>>());
+            }
+            _ => {
+                let n = random.below(1000) as u64;
+                numbers.push((n * n, pool.submit(square, n).unwrap()));
+            }
+        }
+        random.pause();
+    }
+    match random.below(5) {
+        0 => pool.kill_workers(),
+        1 => pool.terminate_workers(),
+        2 => pool.shutdown_with(ShutdownOptions::new().cancel_futures(true)),
+        _ => {}
+    }
+    pool.shutdown();
+    for (expected, future) in numbers {
+        assert!(future.done());
+        if let Ok(result) = future.result(None) {
+            assert_eq!(result, expected);
+        }
+    }
+    assert!(others.iter().all(Future::done) && large.iter().all(Future::done));
+    assert_eq!(pool.process_count(), 0);
+}

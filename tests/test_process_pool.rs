@@ -1,0 +1,549 @@
+//! CPython's `test_process_pool.py`, and our own promises of the pool where nothing goes wrong.
+
+mod processes;
+mod support;
+
+use concurrent_futures::pickle::RemoteError;
+use concurrent_futures::process::{BrokenProcessPool, CallOptions, OnCrash, ProcessPoolExecutor};
+use concurrent_futures::{
+    as_completed, wait, Error, Executor, MapOptions, ShutdownOptions, State, SubmitError,
+    ThreadPoolExecutor, ALL_COMPLETED,
+};
+use processes::*;
+use std::num::ParseIntError;
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::Duration;
+use support::{child, is_child, until, watchdog};
+
+/// How many workers CPython's tests have.
+const WORKER_COUNT: usize = 5;
+
+// ---- CPython's cases
+
+/// There the process is asked to end, by SIGTERM; here it exits, with the same effect.
+#[test]
+fn test_killed_child() {
+    watchdog("test_killed_child", |_| {
+        let executor = pool(WORKER_COUNT);
+        let holder = Holder::new();
+        let future = executor.submit(hold, holder.port()).unwrap();
+        let killed = executor.submit(exits, 15).unwrap();
+        for error in [
+            future.result(None).unwrap_err(),
+            killed.result(None).unwrap_err(),
+        ] {
+            match error {
+                Error::Exception(exception) => {
+                    assert!(exception.downcast_ref::<BrokenProcessPool>().is_some());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        // Submitting other jobs fails as well.
+        assert!(matches!(
+            executor.submit(mul, (2, 8)),
+            Err(SubmitError::Broken(_))
+        ));
+        executor.shutdown();
+    });
+}
+
+#[test]
+fn test_map_chunksize() {
+    watchdog("test_map_chunksize", |_| {
+        let executor = pool(WORKER_COUNT);
+        let pairs = || (0..40_u64).map(|n| (n, n));
+        let expected: Vec<u64> = (0..40).map(|n| n * n).collect();
+        for chunksize in [6, 50, 40] {
+            let options = MapOptions::new().chunksize(chunksize);
+            let results = executor.map_with(mul, pairs(), options).unwrap();
+            assert_eq!(results.collect::<Result<Vec<_>, _>>().unwrap(), expected);
+        }
+        let bad = executor.map_with(mul, pairs(), MapOptions::new().chunksize(0));
+        assert!(matches!(bad, Err(SubmitError::Value(_))));
+    });
+}
+
+#[test]
+fn test_traceback() {
+    watchdog("test_traceback", |_| {
+        let executor = pool(1);
+        let future = executor.submit(panics, "123".to_owned()).unwrap();
+        let exception = future.exception(None).unwrap().unwrap();
+        assert!(exception.is_panic());
+        assert_eq!(exception.panic_message(), Some("123"));
+        let remote = exception.downcast_ref::<RemoteError>().unwrap();
+        assert_eq!(
+            (remote.type_name(), remote.to_string()),
+            ("panic", "123".to_owned())
+        );
+        let location = remote.location().unwrap();
+        assert!(location.contains("tests/processes/mod.rs:"), "{location}");
+    });
+}
+
+/// The arguments are values here, dropped when the function is done with them.
+#[test]
+fn test_ressources_gced_in_workers() {
+    watchdog("test_ressources_gced_in_workers", |_| {
+        let executor = pool(1);
+        executor
+            .submit(takes_counted, Counted)
+            .unwrap()
+            .result(None)
+            .unwrap();
+        assert_eq!(
+            executor.submit(counted, ()).unwrap().result(None).unwrap(),
+            0
+        );
+    });
+}
+
+#[test]
+fn test_saturation() {
+    watchdog("test_saturation", |_| {
+        let executor = pool(WORKER_COUNT);
+        let holder = Holder::new();
+        let job_count = 15 * WORKER_COUNT;
+        let futures: Vec<_> = (0..job_count)
+            .map(|_| executor.submit(hold, holder.port()).unwrap())
+            .collect();
+        assert_eq!(executor.process_count(), WORKER_COUNT);
+        (0..job_count).for_each(|_| drop(holder.entered()));
+        assert!(futures.iter().all(|future| future.result(None).is_ok()));
+        executor.shutdown();
+    });
+}
+
+#[test]
+fn test_idle_process_reuse_one() {
+    watchdog("test_idle_process_reuse_one", |_| {
+        let executor = pool(WORKER_COUNT);
+        for (a, b) in [(21, 2), (6, 7), (3, 14)] {
+            executor.submit(mul, (a, b)).unwrap().result(None).unwrap();
+        }
+        assert_eq!(executor.process_count(), 1);
+    });
+}
+
+#[test]
+fn test_idle_process_reuse_multiple() {
+    watchdog("test_idle_process_reuse_multiple", |_| {
+        let executor = pool(WORKER_COUNT);
+        executor.submit(mul, (12, 7)).unwrap().result(None).unwrap();
+        executor.submit(mul, (33, 25)).unwrap();
+        executor
+            .submit(mul, (25, 26))
+            .unwrap()
+            .result(None)
+            .unwrap();
+        executor.submit(mul, (18, 29)).unwrap();
+        executor.submit(mul, (1, 2)).unwrap().result(None).unwrap();
+        executor.submit(mul, (0, 9)).unwrap();
+        assert!(executor.process_count() <= 3);
+        executor.shutdown();
+    });
+}
+
+#[test]
+fn test_max_tasks_per_child() {
+    watchdog("test_max_tasks_per_child", |_| {
+        let executor = builder(1).max_tasks_per_child(3).build().unwrap();
+        let original_pid = executor.submit(pid, ()).unwrap().result(None).unwrap();
+        // The worker pid remains the same, as the worker could be reused.
+        assert_eq!(
+            executor.submit(pid, ()).unwrap().result(None).unwrap(),
+            original_pid
+        );
+        assert_eq!(executor.process_count(), 1);
+        assert_eq!(
+            executor.submit(pid, ()).unwrap().result(None).unwrap(),
+            original_pid
+        );
+        // A new worker is started, while the previous was reaped.
+        let new_pid = executor.submit(pid, ()).unwrap().result(None).unwrap();
+        assert_ne!(original_pid, new_pid);
+        assert_eq!(executor.process_count(), 1);
+        executor.shutdown();
+        assert!(builder(1).max_tasks_per_child(0).build().is_err());
+    });
+}
+
+#[test]
+fn test_max_tasks_early_shutdown() {
+    watchdog("test_max_tasks_early_shutdown", |_| {
+        let executor = builder(3).max_tasks_per_child(1).build().unwrap();
+        let futures: Vec<_> = (0..6)
+            .map(|n| executor.submit(mul, (n, n)).unwrap())
+            .collect();
+        executor.shutdown();
+        for (n, future) in (0..).zip(futures) {
+            assert_eq!(future.result(None).unwrap(), n * n);
+        }
+    });
+}
+
+// ---- Our own promises
+
+#[test]
+fn any_number_of_parameters() {
+    watchdog("any number of parameters", |_| {
+        let pool = pool(1);
+        pool.submit(nothing, ()).unwrap().result(None).unwrap();
+        assert_eq!(pool.submit(square, 12).unwrap().result(None).unwrap(), 144);
+        assert_eq!(pool.submit(mul, (6, 7)).unwrap().result(None).unwrap(), 42);
+        let twelve = pool.submit(
+            twelve,
+            (
+                1,
+                2,
+                3,
+                4,
+                -1,
+                -2,
+                -3,
+                -4,
+                true,
+                'x',
+                "text".to_owned(),
+                (5, 6),
+            ),
+        );
+        assert_eq!(
+            twelve.unwrap().result(None).unwrap(),
+            "1 2 3 4 -1 -2 -3 -4 true x text (5, 6)"
+        );
+    });
+}
+
+#[test]
+fn errors_arrive_with_their_types() {
+    watchdog("errors", |_| {
+        let pool = pool(2);
+        assert_eq!(
+            pool.try_submit(parse, "7".to_owned())
+                .unwrap()
+                .result(None)
+                .unwrap(),
+            7
+        );
+        match pool.try_submit(parse, "x".to_owned()).unwrap().result(None) {
+            Err(Error::Exception(exception)) => {
+                assert!(exception.downcast_ref::<ParseIntError>().is_some());
+                assert_eq!(exception.type_name(), "ParseIntError");
+            }
+            other => panic!("{other:?}"),
+        }
+        // As itself, it is a value.
+        assert!(pool
+            .submit(parse, "x".to_owned())
+            .unwrap()
+            .result(None)
+            .unwrap()
+            .is_err());
+        // Of each chunk, what comes before the error.
+        let texts = || ["1", "2", "x", "4"].map(str::to_owned);
+        for chunksize in [1, 3, 4] {
+            let options = MapOptions::new().chunksize(chunksize);
+            let mut results = pool.try_map_with(parse, texts(), options).unwrap();
+            assert!(matches!(results.next(), Some(Ok(1))));
+            assert!(matches!(results.next(), Some(Ok(2))));
+            match results.next() {
+                Some(Err(Error::Exception(exception))) => {
+                    assert!(exception.downcast_ref::<ParseIntError>().is_some());
+                }
+                other => panic!("{other:?}"),
+            }
+            assert!(results.next().is_none());
+        }
+        let results: Vec<_> = pool.try_map(parse, texts()).unwrap().collect();
+        assert_eq!(results.len(), 3);
+        let panicking = pool.map(panics, ["a".to_owned(), "b".to_owned()]).unwrap();
+        assert_eq!(panicking.collect::<Vec<_>>().len(), 1);
+    });
+}
+
+/// What comes behind an error in its chunk is not called.
+#[test]
+fn a_chunk_ends_with_its_first_error() {
+    watchdog("a chunk with an error", |_| {
+        let pool = pool(1);
+        let options = MapOptions::new().chunksize(10);
+        let results = pool.try_map_with(counting_fails, 0..10, options).unwrap();
+        assert_eq!(results.collect::<Vec<_>>().len(), 4);
+        assert_eq!(pool.submit(state, ()).unwrap().result(None).unwrap(), 4);
+    });
+}
+
+#[test]
+fn map_with_a_buffersize() {
+    watchdog("map with a buffersize", |_| {
+        let pool = pool(2);
+        let options = MapOptions::new().buffersize(4).chunksize(3);
+        let squares = pool.map_with(square, 0.., options).unwrap();
+        let large = squares.map(Result::unwrap).find(|&square| square > 1000);
+        assert_eq!(large, Some(1024));
+        let options = MapOptions::new().timeout(Duration::from_millis(50));
+        let mut late = pool.map_with(sleep_ms, [100_000], options).unwrap();
+        assert!(matches!(late.next(), Some(Err(Error::Timeout))));
+        pool.kill_workers();
+    });
+}
+
+#[test]
+fn an_initializer_runs_once_in_each_process() {
+    watchdog("an initializer", |_| {
+        let pool = builder(2).initializer(set_state, 42).build().unwrap();
+        let holder = Holder::new();
+        let calls: Vec<_> = (0..2)
+            .map(|_| pool.submit(hold, holder.port()).unwrap())
+            .collect();
+        drop([holder.entered(), holder.entered()]);
+        calls
+            .iter()
+            .for_each(|call| assert!(call.result(None).is_ok()));
+        let states: Vec<_> = pool
+            .map(stated, 0..10)
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(states, [42; 10]);
+        assert!(builder(1).initializer(unregistered, ()).build().is_err());
+        assert!(builder(1)
+            .initializer(takes_bad, Bad::Dump)
+            .build()
+            .is_err());
+    });
+}
+
+/// As many calls run as there are workers, and every other one can be cancelled.
+#[test]
+fn what_is_running_is_being_run() {
+    watchdog("what is running", |_| {
+        let pool = pool(3);
+        let holder = Holder::new();
+        let futures: Vec<_> = (0..10)
+            .map(|_| pool.submit(hold, holder.port()).unwrap())
+            .collect();
+        let held: Vec<_> = (0..3).map(|_| holder.entered()).collect();
+        let running: Vec<_> = futures.iter().filter(|future| future.running()).collect();
+        assert_eq!(running.len(), 3);
+        let waiting: Vec<_> = futures.iter().filter(|future| !future.running()).collect();
+        assert!(waiting.iter().all(|future| future.cancel()));
+        assert!(waiting
+            .iter()
+            .all(|future| future.state() == State::CancelledAndNotified));
+        assert!(running.iter().all(|future| !future.cancel()));
+        drop(held);
+        assert!(running.iter().all(|future| future.result(None).is_ok()));
+    });
+}
+
+#[test]
+fn futures_of_threads_and_processes_are_waited_for_together() {
+    watchdog("threads and processes", |_| {
+        let processes = pool(2);
+        let threads = ThreadPoolExecutor::new(2).unwrap();
+        let mut futures: Vec<_> = (0..5)
+            .map(|n| processes.submit(square, n).unwrap())
+            .collect();
+        futures.extend((5..10).map(|n| threads.submit(move || n * n).unwrap()));
+        let waited = wait(futures.clone(), None, ALL_COMPLETED);
+        assert_eq!(waited.done.len(), 10);
+        let sum: u64 = as_completed(futures, None)
+            .map(|f| f.unwrap().result(None).unwrap())
+            .sum();
+        assert_eq!(sum, 285);
+    });
+}
+
+#[test]
+fn callbacks() {
+    watchdog("callbacks", |_| {
+        let pool = pool(2);
+        let (sender, receiver) = mpsc::channel();
+        for n in 0..20 {
+            let sender = sender.clone();
+            let future = pool.submit(square, n).unwrap();
+            future.add_done_callback(move |future| sender.send(future.result(None)).unwrap());
+        }
+        let mut squares: Vec<_> = (0..20).map(|_| receiver.recv().unwrap().unwrap()).collect();
+        squares.sort_unstable();
+        assert_eq!(squares, (0..20).map(|n| n * n).collect::<Vec<_>>());
+        // One that submits, and waits for nobody.
+        let (sender, receiver) = mpsc::channel();
+        let other = pool.clone();
+        pool.submit(square, 3)
+            .unwrap()
+            .add_done_callback(move |future| {
+                let next = other.submit(square, future.result(None).unwrap()).unwrap();
+                sender.send(next).unwrap();
+            });
+        assert_eq!(receiver.recv().unwrap().result(None).unwrap(), 81);
+    });
+}
+
+#[test]
+fn shutdown_and_with() {
+    watchdog("shutdown", |steps| {
+        let empty = pool(2);
+        empty.shutdown();
+        assert!(matches!(
+            empty.submit(square, 1),
+            Err(SubmitError::Shutdown)
+        ));
+        let future = pool(2).with(|pool| pool.submit(square, 4).unwrap());
+        assert_eq!(future.state(), State::Finished);
+        let futures = pool(1).try_with(|pool| {
+            let holder = Holder::new();
+            let running = pool.submit(hold, holder.port()).unwrap();
+            let _held = holder.entered();
+            Err::<(), _>((running, pool.submit(square, 1).unwrap()))
+        });
+        let (running, waiting) = futures.unwrap_err();
+        assert_eq!(
+            (running.state(), waiting.cancelled()),
+            (State::Finished, true)
+        );
+        steps.at("no waiting");
+        let pool = pool(2);
+        let holder = Holder::new();
+        let future = pool.submit(hold, holder.port()).unwrap();
+        let held = holder.entered();
+        pool.shutdown_with(ShutdownOptions::new().wait(false));
+        assert!(future.running());
+        drop(held);
+        steps.at("waiting");
+        pool.shutdown();
+        assert!(future.done());
+        assert_eq!((pool.process_count(), pool.pids()), (0, vec![]));
+    });
+}
+
+#[test]
+fn the_smallest_and_the_default_number_of_workers() {
+    register_all();
+    assert!(ProcessPoolExecutor::new(0).is_err());
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    assert_eq!(
+        ProcessPoolExecutor::new(None).unwrap().max_workers(),
+        processors
+    );
+    assert_eq!(ProcessPoolExecutor::new(3).unwrap().max_workers(), 3);
+    let text = format!("{:?}", ProcessPoolExecutor::new(3).unwrap());
+    assert_eq!(text, "ProcessPoolExecutor { max_workers: 3, pids: [], .. }");
+}
+
+/// What a task reads and writes has nothing to do with what its process reads and writes.
+#[test]
+fn standard_streams_belong_to_the_task() {
+    if is_child("streams") {
+        let pool = pool(1);
+        assert_eq!(
+            pool.submit(standard_input, ())
+                .unwrap()
+                .result(None)
+                .unwrap(),
+            ""
+        );
+        for _ in 0..3 {
+            pool.submit(prints, "from the task".to_owned())
+                .unwrap()
+                .result(None)
+                .unwrap();
+        }
+        pool.shutdown();
+        return;
+    }
+    let ended = child("standard_streams_belong_to_the_task", "streams", "");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    // Of each call, what `println`, `print` and `eprintln` wrote.
+    assert_eq!(
+        ended.stdout.matches("from the task").count(),
+        6,
+        "{ended:?}"
+    );
+    assert_eq!(
+        ended.stderr.matches("from the task").count(),
+        3,
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn at_exit_waits_for_processes() {
+    if is_child("exit") {
+        register_all();
+        let pool = pool(2);
+        let _exit = concurrent_futures::at_exit();
+        let path = std::env::var("CONCURRENT_FUTURES_TEST_FILE").unwrap();
+        for n in 0..20 {
+            pool.submit(touch, (path.clone(), n.to_string())).unwrap();
+        }
+        let other = pool.clone();
+        drop(_exit);
+        assert!(matches!(
+            other.submit(square, 1),
+            Err(SubmitError::InterpreterShutdown)
+        ));
+        let late = processes::pool(1);
+        assert!(matches!(
+            late.submit(square, 1),
+            Err(SubmitError::InterpreterShutdown)
+        ));
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("test-at-exit-{}", std::process::id()));
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "at_exit_waits_for_processes", "--nocapture"])
+        .env("RELIABILITY_TEST_CHILD", "exit")
+        .env("CONCURRENT_FUTURES_TEST_FILE", &path)
+        .status()
+        .unwrap();
+    let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!((status.code(), lines), (Some(0), 20));
+}
+
+#[test]
+fn ending_in_time() {
+    watchdog("ending in time", |_| {
+        let pool = pool(3);
+        let holder = Holder::new();
+        let call = pool.submit(hold, holder.port()).unwrap();
+        let held = holder.entered();
+        let options = ShutdownOptions::new().timeout(Duration::from_millis(20));
+        let error = pool.shutdown_timeout(options).unwrap_err();
+        assert_eq!(error.to_string(), "1 (of 1) workers still running");
+        assert!(call.running());
+        drop(held);
+        pool.shutdown_timeout(ShutdownOptions::new().timeout(Duration::from_secs(1000)))
+            .unwrap();
+        assert!(call.done());
+    });
+}
+
+#[test]
+fn a_pool_in_a_worker() {
+    watchdog("a pool in a worker", |_| {
+        let pool = pool(2);
+        let nested: Vec<_> = (0..4).map(|n| pool.submit(nested, n).unwrap()).collect();
+        for (n, future) in (0..).zip(nested) {
+            assert_eq!(future.result(None).unwrap(), n * n);
+        }
+    });
+}
+
+#[test]
+fn a_time_limit_that_is_kept() {
+    watchdog("a time limit", |steps| {
+        let pool = builder(1).on_crash(OnCrash::BreakPool).build().unwrap();
+        let options = CallOptions::new().timeout(Duration::from_secs(1000));
+        let future = pool.submit_with(square, 3, options).unwrap();
+        assert_eq!(future.result(None).unwrap(), 9);
+        steps.at("shutdown");
+        pool.shutdown();
+        until(steps, "all has ended", || pool.process_count() == 0);
+    });
+}
