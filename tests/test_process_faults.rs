@@ -805,6 +805,12 @@ fn killed_after_so_many_bytes() {
 
 #[test]
 fn hostile_bytes_from_a_worker() {
+    // In a process of its own, whose memory is that of this test alone.
+    if !is_child("hostile") {
+        let ended = child("hostile_bytes_from_a_worker", "hostile", "");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        return;
+    }
     watchdog("hostile bytes", |steps| {
         let mut random = Random::new(9);
         for n in rounds(24, 200) {
