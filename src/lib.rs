@@ -272,8 +272,9 @@
 //! call. All workers share one queue, so millions of calls that do next to nothing are better put
 //! together, with [`chunksize`](MapOptions::chunksize) or by hand.
 //!
-//! **Is there a process pool?** No. Python needs one because of its global interpreter lock; here, threads
-//! compute in parallel.
+//! **Is there a process pool?** Yes: [`process::ProcessPoolExecutor`]. Python needs one because of its global
+//! interpreter lock; here, threads compute in parallel. A call in a process of its own is worth it if it may
+//! crash, leak, or have to be stopped.
 //!
 //! **Which compiler?** Rust 1.63 or newer, and no cargo is needed: `rustc --edition 2021 --crate-type rlib
 //! src/lib.rs` builds it, and `src/` can be copied into another crate as a module.
