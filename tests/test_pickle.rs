@@ -579,6 +579,12 @@ fn ten_million_inside_each_other() {
             inner(error)
         });
         assert_eq!(there_and_back(&error).to_string(), "entity not found");
+        // And one that a stranger made: kind, text, no code, and inside of it the next.
+        let boxed: Box<dyn StdError> = Box::new(error);
+        let number = dumps(&boxed).unwrap()[..2].to_vec();
+        let one = dumps(&(ErrorKind::Other, "", None::<i32>, true)).unwrap();
+        let endless = [number, one].concat().repeat(1_000_000);
+        assert!(loads::<Box<dyn StdError>>(&endless).is_err());
     });
 }
 
@@ -1217,25 +1223,30 @@ fn lengths_that_hurt() {
 /// Nothing is read of a stream for a length that cannot be.
 #[test]
 fn a_length_is_checked_before_anything_is_read() {
-    let bytes = [&100_u64.to_le_bytes()[..], &[1; 400]].concat();
+    let bytes = [&25_000_u64.to_le_bytes()[..], &[1; 100_000]].concat();
     let left = |load: fn(&mut Unpickler<'_>) -> bool| {
         let mut stream = &bytes[..];
         let mut unpickler = Unpickler::from_stream(&[], &mut stream, bytes.len() as u64);
         assert!(load(&mut unpickler));
         unpickler.remaining()
     };
-    assert_eq!(left(|unpickler| unpickler.load::<Vec<u64>>().is_err()), 400);
+    let refused = left(|unpickler| unpickler.load::<Vec<u64>>().is_err());
+    assert_eq!(refused, 100_000);
     assert_eq!(left(|unpickler| unpickler.load::<Vec<u32>>().is_ok()), 0);
-    assert_eq!(
-        left(|unpickler| unpickler.load::<[u8; 409]>().is_err()),
-        408
-    );
-    let shorter = left(|unpickler| {
-        let _ = unpickler.load::<[u8; 10]>();
-        // Eight ones are a length beyond all memory.
-        unpickler.load::<Vec<u8>>().is_err()
-    });
-    assert_eq!(shorter, 390);
+    let refused = left(|unpickler| unpickler.load::<[u8; 100_009]>().is_err());
+    assert_eq!(refused, 100_008);
+    // Eight ones are a length beyond all memory.
+    for load in [
+        |unpickler: &mut Unpickler<'_>| unpickler.load::<Vec<u8>>().is_err(),
+        |unpickler: &mut Unpickler<'_>| unpickler.load::<Vec<Option<u8>>>().is_err(),
+        |unpickler: &mut Unpickler<'_>| unpickler.load::<HashSet<u8>>().is_err(),
+    ] {
+        let mut stream = &bytes[10..];
+        let to_come = stream.len() as u64;
+        let mut unpickler = Unpickler::from_stream(&[], &mut stream, to_come);
+        assert!(load(&mut unpickler));
+        assert_eq!(unpickler.remaining(), to_come - 8);
+    }
 }
 
 /// As long as memory, and each element in no bytes at all: neither a loop of as many rounds, nor the

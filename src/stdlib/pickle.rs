@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Values to bytes and back, for calls that go to another process: Python's `pickle`.
 //!
 //! [`dumps`] makes bytes of a value, and [`loads`] a value of bytes. What Python looks up at run

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! How errors travel: std's as themselves, those that a table has as well, and what is left of any
 //! other.
 

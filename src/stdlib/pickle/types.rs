@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What values of std travel, and as what.
 
 use super::{Dump, Load, PickleError, Pickler, Unpickler};
