@@ -32,6 +32,7 @@ mod waker;
 mod work;
 
 use self::callback::Callback;
+pub(super) use self::executor::Cause;
 use self::executor::{Exit, TryExit};
 use self::futures::{Erased, Futures};
 use self::lent::{Borrowers, LentValue};
@@ -820,7 +821,15 @@ impl<T> Future<T> {
         let mut shared = self.acquire();
         match shared.state {
             State::Running | State::Finished => return false,
-            State::Cancelled | State::CancelledAndNotified => return true,
+            State::Cancelled | State::CancelledAndNotified => {
+                let called_back = shared.typed.done_callbacks.is_empty();
+                drop(shared);
+                if !called_back {
+                    // One of many that a pool cancels, whose turn it is only now.
+                    self.follow_up();
+                }
+                return true;
+            }
             State::Pending => {}
         }
         shared.set_cancelled();
@@ -1377,7 +1386,7 @@ pub struct Map<T, U = ()> {
 pub struct BrokenExecutor {
     message: String,
     /// What broke it.
-    cause: Option<Exception>,
+    cause: Cause,
 }
 
 impl BrokenExecutor {
@@ -1385,14 +1394,14 @@ impl BrokenExecutor {
     pub fn new(message: impl Into<String>) -> Self {
         BrokenExecutor {
             message: message.into(),
-            cause: None,
+            cause: Cause::default(),
         }
     }
 
     /// The same, with what has broken it as its [`source`](StdError::source).
     #[must_use]
     pub fn with_cause(mut self, cause: impl Into<Option<Exception>>) -> Self {
-        self.cause = cause.into();
+        self.cause = Cause::new(cause.into());
         self
     }
 }
@@ -1414,7 +1423,7 @@ impl fmt::Display for BrokenExecutor {
 
 impl StdError for BrokenExecutor {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.cause.as_ref().map(Exception::as_dyn_error)
+        self.cause.source()
     }
 }
 

@@ -262,7 +262,7 @@
 //! that, so a process may end first. Call [`shutdown`](Executor::shutdown), use
 //! [`with`](Executor::with), or hold the guard of [`at_exit`] in `main`.
 //!
-//! **Why does my program hang?** Most likely a call waits for another call of the same pool, and all
+//! **Why does my program hang?** Perhaps a call waits with a time-out for another call of the same pool, and all
 //! workers do. Look at what waits for what; give the inner calls a pool of their own, or submit the
 //! second call from a done-callback of the first. A lock that is held while a result is waited for does
 //! the same.

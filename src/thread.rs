@@ -10,8 +10,8 @@ mod more;
 pub use self::builder::ThreadPoolExecutorBuilder;
 use self::helping::{Current, DEFAULT_STACK, STACK_OF_A_CALL};
 use super::_base::{
-    BrokenExecutor, Core, Exception, Executor, Future, PoolNumber, ShutdownOptions, SubmitError,
-    TimeoutError, ValueError, LOGGER, NO_NUMBER,
+    BrokenExecutor, Cause, Core, Exception, Executor, Future, PoolNumber, ShutdownOptions,
+    SubmitError, TimeoutError, ValueError, LOGGER, NO_NUMBER,
 };
 use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::process_wide;
@@ -291,7 +291,7 @@ fn _worker(
     if let Some(Err(exception)) = initializer.map(initialize) {
         LOGGER.critical("Exception in initializer:", Some(&exception));
         let broken = BrokenThreadPool {
-            cause: Some(exception),
+            cause: Cause::new(Some(exception)),
         };
         // What may panic is `Drop` of the error, and of the pool, to which this may be the last reference.
         LOGGER.log_panic("Exception in worker", || {
@@ -395,7 +395,7 @@ fn follow_up(work_items: Vec<Arc<dyn QueuedCall>>) {
 #[non_exhaustive]
 pub struct BrokenThreadPool {
     /// What the initializer failed with.
-    cause: Option<Exception>,
+    cause: Cause,
 }
 
 /// Any two are equal: they say the same.
@@ -415,13 +415,13 @@ impl fmt::Display for BrokenThreadPool {
 
 impl StdError for BrokenThreadPool {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.cause.as_ref().map(Exception::as_dyn_error)
+        self.cause.source()
     }
 }
 
 impl From<BrokenThreadPool> for BrokenExecutor {
     fn from(error: BrokenThreadPool) -> Self {
-        BrokenExecutor::new(error.to_string()).with_cause(error.cause)
+        BrokenExecutor::new(error.to_string()).with_cause(error.cause.exception())
     }
 }
 
@@ -441,9 +441,10 @@ impl From<BrokenThreadPool> for SubmitError {
 /// the workers, which finish what is queued and end; it waits for nothing. To wait, call
 /// [`shutdown`](Executor::shutdown), or use [`with`](Executor::with).
 ///
-/// A task must not wait for another task of the same pool: when all workers do that, nobody is left
-/// to run what they wait for. Give such tasks a pool of their own, or have the first task return what
-/// it knows and submit the second from a done-callback.
+/// A task may wait for another task of the same pool. If no worker has begun that one, the worker that
+/// waits runs it itself, in the midst of the first; see
+/// [`help_while_waiting`](ThreadPoolExecutorBuilder::help_while_waiting). That goes for waiting without a
+/// time-out. With one, all workers may come to wait, with nobody left to run what they wait for.
 ///
 /// ```
 /// use concurrent_futures::{Executor, ThreadPoolExecutor};

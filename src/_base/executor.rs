@@ -3,7 +3,10 @@
 
 //! What Python's `Executor` does without: a guard for the `with` statement, and references.
 
-use super::{Exception, Executor, Future, Map, MapOptions, MapWith, ShutdownOptions, SubmitError};
+use super::{
+    Exception, Executor, Future, Map, MapOptions, MapWith, ShutdownOptions, SubmitError, LOGGER,
+};
+use std::error::Error as StdError;
 
 /// What [`Executor::with`] does at the end, whatever happens.
 pub(super) struct Exit<'a, X: Executor>(pub(super) &'a X);
@@ -38,6 +41,34 @@ impl<X: Executor> Drop for TryExit<'_, X> {
     fn drop(&mut self) {
         let options = ShutdownOptions::new().cancel_futures(self.failed);
         self.executor.shutdown_with(options);
+    }
+}
+
+/// What broke an executor. It may be dropped anywhere, and a panic in its `Drop` concerns nobody there.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Cause(Option<Exception>);
+
+impl Cause {
+    pub(in super::super) fn new(exception: Option<Exception>) -> Self {
+        Cause(exception)
+    }
+
+    /// For `Error::source`.
+    pub(in super::super) fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.as_ref().map(Exception::as_dyn_error)
+    }
+
+    pub(in super::super) fn exception(&self) -> Option<Exception> {
+        self.0.clone()
+    }
+}
+
+impl Drop for Cause {
+    fn drop(&mut self) {
+        let exception = self.0.take();
+        LOGGER.log_panic("exception ignored while dropping an error", || {
+            drop(exception);
+        });
     }
 }
 

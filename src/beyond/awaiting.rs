@@ -37,10 +37,9 @@ impl<T: Clone> future::Future for Future<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut awaited = self.awaited.take();
-        let done = self.wake_when_done(&mut awaited, context.waker());
-        self.awaited = awaited;
-        if done {
+        // A handle of its own, so that what this one has left is in its place when a waker panics.
+        let future = self.clone();
+        if future.wake_when_done(&mut self.awaited, context.waker()) {
             Poll::Ready(self.result(Duration::ZERO))
         } else {
             Poll::Pending

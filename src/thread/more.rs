@@ -14,7 +14,8 @@ use super::ThreadPoolExecutor;
 /// away executors that were written for the other one.
 impl ThreadPoolExecutor {
     /// Schedules `f` and returns a future for its result. `f` may fail, with any error, a box with an
-    /// error in it, a text (`String` or `&'static str`), or an [`Exception`].
+    /// error in it, a text (`String` or `&'static str`), or an
+    /// [`Exception`](super::super::Exception).
     ///
     /// # Errors
     ///
