@@ -91,6 +91,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! The one in `docs/recipes.md` also says why none has.
+//!
 //! ## Time-outs
 //!
 //! A time-out ends the waiting, not the call: a thread cannot be stopped from outside. A limit for

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! The process pool: CPython's `process.py`.
 //!
 //! A worker is this program, started again. Each has a thread here, its manager, which starts it, sends it

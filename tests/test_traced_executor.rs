@@ -117,7 +117,14 @@ fn what_is_cancelled_or_refused_is_reported_unrun() {
     watchdog("calls that are not run", || {
         let (executor, log) = traced(1);
         let (open, gate) = mpsc::channel::<()>();
-        let running = executor.submit(move || gate.recv().is_err()).unwrap();
+        let (begin, begun) = mpsc::channel();
+        let run = move || {
+            begin.send(()).unwrap();
+            gate.recv().is_err()
+        };
+        let running = executor.submit(run).unwrap();
+        // Or else it would be cancelled, too.
+        begun.recv().unwrap();
         let cancelled = executor.named("cancelled").submit(|| ()).unwrap();
         assert!(cancelled.cancel());
         assert_eq!(log.spans().len(), 1);

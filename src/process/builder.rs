@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! The keyword arguments of `ProcessPoolExecutor`.
 
 use super::super::_base::{Exception, IntoException, ValueError};

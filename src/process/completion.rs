@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! The future of a call, and how the reply of a worker completes it.
 
 use super::super::_base::{Exception, Future, LOGGER};

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Ends calls that take longer than they may. CPython has no such thing.
 
 use super::super::_base::{Exception, SubmitError};

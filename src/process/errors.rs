@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Why a call in another process has no result, where Python's pool would be broken.
 
 use std::error::Error as StdError;

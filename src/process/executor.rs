@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What a [`ProcessPoolExecutor`] can do that is not in Python's.
 
 use super::super::_base::{

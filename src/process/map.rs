@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Chunks of a `map`: in CPython `itertools.batched`, and `_chain_from_iterable_of_lists`.
 
 use super::super::_base::{Exception, Future, Map, Private, Submit, SubmitError};

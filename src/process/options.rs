@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! How a pool and its calls are to behave, where Python's have no say.
 
 use std::time::Duration;

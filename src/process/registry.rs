@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! The functions that a worker process can be asked to call, and how it finds them.
 
 use super::super::_base::{Exception, LOGGER};

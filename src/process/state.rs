@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What a pool knows of its calls and of its workers: in CPython the attributes of `ProcessPoolExecutor`.
 
 use super::super::_base::{Exception, SubmitError};

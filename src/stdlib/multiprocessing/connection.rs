@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Streams that carry messages: Python's `multiprocessing.connection`.
 
 use super::super::process_wide;

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! What the port needs of Python's `multiprocessing`: to start this program again as a worker process, and
 //! to talk to it. Nothing here knows of pools.
 //!

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! Worker processes, as their parent sees them: Python's `multiprocessing.process`.
 
 use super::super::threading::lock;

@@ -1,3 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
 //! How this program is started again, and what it does first then: Python's `multiprocessing.spawn`.
 
 use super::super::threading::lock;
