@@ -1004,11 +1004,18 @@ fn the_executable_is_deleted() {
     let folder = Folder::new("deleted");
     let copy = folder.path("copy");
     fs::copy(env::current_exe().unwrap(), &copy).unwrap();
-    let output = Command::new(&copy)
-        .args(["--exact", "the_executable_is_deleted", "--nocapture"])
-        .env("RELIABILITY_TEST_CHILD", "deleted")
-        .output()
-        .unwrap();
+    let output = loop {
+        let output = Command::new(&copy)
+            .args(["--exact", "the_executable_is_deleted", "--nocapture"])
+            .env("RELIABILITY_TEST_CHILD", "deleted")
+            .output();
+        match output {
+            // "Text file busy": a process that another test was just starting still has the file that
+            // was written, until it executes its own.
+            Err(error) if error.raw_os_error() == Some(26) => thread::yield_now(),
+            output => break output.unwrap(),
+        }
+    };
     assert!(
         String::from_utf8_lossy(&output.stdout).contains("it works"),
         "{output:?}"
