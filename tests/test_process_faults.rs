@@ -1250,38 +1250,47 @@ fn stress(steps: &Steps, seed: u64) {
     let mut others: Vec<Future<()>> = Vec::new();
     let mut large = Vec::new();
     for _ in 0..random.below(60) {
-        match random.below(12) {
-            0 => others.push(pool.submit(exits, 1).unwrap()),
-            1 => others.push(pool.submit(aborts, ()).unwrap()),
-            2 => large.push(pool.submit(echo, vec![1; random.below(300_000)]).unwrap()),
-            3 => {
-                let limit = Duration::from_micros(random.below(3000) as u64);
-                let options = CallOptions::new().timeout(limit);
-                numbers.push((1, pool.submit_with(sleep_ms, 1, options).unwrap()));
-            }
-            4 => {
-                if let Some(&pid) = pool.pids().first() {
-                    kill(pid, "KILL");
+        let mut act = || -> Result<(), SubmitError> {
+            match random.below(12) {
+                0 => others.push(pool.submit(exits, 1)?),
+                1 => others.push(pool.submit(aborts, ())?),
+                2 => large.push(pool.submit(echo, vec![1; random.below(300_000)])?),
+                3 => {
+                    let limit = Duration::from_micros(random.below(3000) as u64);
+                    let options = CallOptions::new().timeout(limit);
+                    numbers.push((1, pool.submit_with(sleep_ms, 1, options)?));
+                }
+                4 => {
+                    if let Some(&pid) = pool.pids().first() {
+                        kill(pid, "KILL");
+                    }
+                }
+                5 => {
+                    if let Some((_, future)) = numbers.last() {
+                        pool.kill_call(future);
+                    }
+                }
+                6 => {
+                    if let Some((_, future)) = numbers.last() {
+                        future.cancel();
+                    }
+                }
+                7 => {
+                    let map = pool.map_with(square, 0..20, MapOptions::new().chunksize(3));
+                    drop(map?.collect::<Vec<_>>());
+                }
+                _ => {
+                    let n = random.below(1000) as u64;
+                    numbers.push((n * n, pool.submit(square, n)?));
                 }
             }
-            5 => {
-                if let Some((_, future)) = numbers.last() {
-                    pool.kill_call(future);
-                }
-            }
-            6 => {
-                if let Some((_, future)) = numbers.last() {
-                    future.cancel();
-                }
-            }
-            7 => {
-                let map = pool.map_with(square, 0..20, MapOptions::new().chunksize(3));
-                drop(map.unwrap().collect::<Vec<_>>());
-            }
-            _ => {
-                let n = random.below(1000) as u64;
-                numbers.push((n * n, pool.submit(square, n).unwrap()));
-            }
+            Ok(())
+        };
+        match act() {
+            Ok(()) => {}
+            // A worker died while it started, again and again.
+            Err(SubmitError::Broken(_)) => break,
+            Err(error) => panic!("seed {seed}: {error}"),
         }
         random.pause();
     }

@@ -3,6 +3,7 @@
 
 //! How this program is started again, and what it does first then: Python's `multiprocessing.spawn`.
 
+use super::super::process_wide;
 use super::super::threading::lock;
 use super::connection::{connect, remove, Connection, Role};
 use std::cell::RefCell;
@@ -12,7 +13,7 @@ use std::io::{self, BufRead, Read};
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::thread;
 
 /// The last argument of a worker process. CPython: `--multiprocessing-fork`.
@@ -88,8 +89,8 @@ pub(in super::super::super) fn spawn_main() -> io::Result<Connection> {
 
 /// Ends the process. Two threads may want it at once, for which the `exit` of C is not made.
 pub(in super::super::super) fn exit(status: i32) -> ! {
-    static EXITING: Mutex<()> = Mutex::new(());
-    let _exiting = lock(&EXITING);
+    static EXITING: process_wide::sync::Mutex<()> = process_wide::sync::Mutex::new(());
+    let _exiting = EXITING.lock().unwrap_or_else(PoisonError::into_inner);
     process::exit(status);
 }
 
