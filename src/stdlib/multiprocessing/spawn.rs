@@ -4,7 +4,6 @@
 //! How this program is started again, and what it does first then: Python's `multiprocessing.spawn`.
 
 use super::super::process_wide;
-use super::super::threading::lock;
 use super::connection::{connect, remove, Connection, Role};
 use std::cell::RefCell;
 use std::env;
