@@ -7,20 +7,33 @@
 //! several threads may look at at once. To clone it under the future's lock would be to run the user's
 //! code under a lock. So a thread borrows the value: it moves it out, and gives it back.
 //!
-//! Whoever wants the value meanwhile waits in a queue, and is handed it directly, so that a thread that
-//! asks over and over cannot overtake it. A caller that is not to wait (`poll`, a time-out of zero) goes
-//! to the front. It still waits for the clone in progress, and for anybody else at the front.
+//! Whoever wants the value meanwhile waits in a queue, and is told when its turn has come, so that a
+//! thread that asks over and over cannot overtake it. A caller that is not to wait (`poll`, a time-out of
+//! zero) goes to the front. It still waits for the clone in progress, and for anybody else at the front.
 
-use super::super::stdlib::threading::{Acquired, Deadline};
+use super::super::stdlib::threading::{Acquired, Deadline, Event};
 use super::{Error, Future, Outcome, Shared, TypedPart};
 use std::collections::VecDeque;
 use std::mem;
 use std::ops::Deref;
-use std::sync::mpsc::{sync_channel, SyncSender};
+use std::sync::Arc;
 
-/// The threads that wait for a value that was moved out. When their senders are dropped, it was taken
-/// for good.
-pub(super) type Borrowers<T> = VecDeque<SyncSender<T>>;
+/// The threads that wait for a value that was moved out.
+pub(super) struct Borrowers<T> {
+    /// An event for each. It is set when the thread's turn has come, or the value was taken for good.
+    waiting: VecDeque<Arc<Event>>,
+    /// The value, from when it is given back until the thread whose turn it is has moved it out again.
+    returned: Option<T>,
+}
+
+impl<T> Default for Borrowers<T> {
+    fn default() -> Self {
+        Borrowers {
+            waiting: VecDeque::new(),
+            returned: None,
+        }
+    }
+}
 
 /// A value that was moved out of its future, to be given back by the drop of this, also when `clone`
 /// panics.
@@ -41,14 +54,21 @@ impl<'a, T> LentValue<'a, T> {
             Outcome::Value(value) => value,
             Outcome::Lent(borrowers) => {
                 let mut borrowers = borrowers.unwrap_or_default();
-                let (sender, receiver) = sync_channel(1);
+                let turn = Arc::new(Event::new());
                 match deadline {
-                    Deadline::Now => borrowers.push_front(sender),
-                    Deadline::Never | Deadline::At(_) => borrowers.push_back(sender),
+                    Deadline::Now => borrowers.waiting.push_front(Arc::clone(&turn)),
+                    Deadline::Never | Deadline::At(_) => {
+                        borrowers.waiting.push_back(Arc::clone(&turn))
+                    }
                 }
                 shared.typed.outcome = Outcome::Lent(Some(borrowers));
                 drop(shared);
-                receiver.recv().map_err(|_| Error::Taken)?
+                turn.wait(Deadline::Never);
+                match &mut future.acquire().typed.outcome {
+                    Outcome::Lent(Some(borrowers)) => borrowers.returned.take(),
+                    _ => None,
+                }
+                .ok_or(Error::Taken)?
             }
             // It was taken since the caller looked.
             other => {
@@ -65,10 +85,13 @@ impl<'a, T> LentValue<'a, T> {
     /// Does not give the value back.
     pub(super) fn keep(mut self) -> T {
         let mut shared = self.future.acquire();
-        let borrowers = mem::replace(&mut shared.typed.outcome, Outcome::None);
+        let outcome = mem::replace(&mut shared.typed.outcome, Outcome::None);
         drop(shared);
-        // Tells those that wait, if there are any.
-        drop(borrowers);
+        if let Outcome::Lent(Some(borrowers)) = outcome {
+            for turn in borrowers.waiting {
+                turn.set();
+            }
+        }
         self.value.take().expect("neither given back nor kept yet")
     }
 }
@@ -91,9 +114,11 @@ impl<T> Drop for LentValue<'_, T> {
         };
         let mut shared = self.future.acquire();
         if let Outcome::Lent(Some(borrowers)) = &mut shared.typed.outcome {
-            if let Some(next) = borrowers.pop_front() {
-                // Whoever waits stays until it has the value, and there is room in its channel.
-                let _ = next.send(value);
+            if let Some(turn) = borrowers.waiting.pop_front() {
+                // Still lent to all others. Whoever waits stays until it has moved the value out.
+                borrowers.returned = Some(value);
+                drop(shared);
+                turn.set();
                 return;
             }
         }
