@@ -1249,6 +1249,7 @@ fn stress(steps: &Steps, seed: u64) {
     let mut numbers: Vec<(u64, Future<u64>)> = Vec::new();
     let mut others: Vec<Future<()>> = Vec::new();
     let mut large = Vec::new();
+    let mut killed = 0;
     for _ in 0..random.below(60) {
         let mut act = || -> Result<(), SubmitError> {
             match random.below(12) {
@@ -1263,6 +1264,7 @@ fn stress(steps: &Steps, seed: u64) {
                 4 => {
                     if let Some(&pid) = pool.pids().first() {
                         kill(pid, "KILL");
+                        killed += 1;
                     }
                 }
                 5 => {
@@ -1288,8 +1290,8 @@ fn stress(steps: &Steps, seed: u64) {
         };
         match act() {
             Ok(()) => {}
-            // A worker died while it started, again and again.
-            Err(SubmitError::Broken(_)) => break,
+            // Three in a row were killed while they started.
+            Err(SubmitError::Broken(_)) if killed >= 3 => break,
             Err(error) => panic!("seed {seed}: {error}"),
         }
         random.pause();
