@@ -63,10 +63,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether processes are to run the tasks, and the paths; nothing where there is a cry for help.
+struct Arguments {
+    /// Whether processes are to run the tasks.
+    processes: bool,
+    paths: Vec<PathBuf>,
+}
+
+/// Nothing where there is a cry for help.
 fn parse_arguments(
     arguments: impl Iterator<Item = OsString>,
-) -> Result<Option<(bool, Vec<PathBuf>)>, Box<dyn Error>> {
+) -> Result<Option<Arguments>, Box<dyn Error>> {
     let (mut processes, mut paths, mut options) = (false, Vec::new(), true);
     for argument in arguments {
         match argument.to_str() {
@@ -82,12 +88,12 @@ fn parse_arguments(
     if paths.is_empty() {
         paths = own_directories();
     }
-    Ok(Some((processes, paths)))
+    Ok(Some(Arguments { processes, paths }))
 }
 
 /// Whether everything could be counted.
-fn run(arguments: Option<(bool, Vec<PathBuf>)>) -> Result<bool, Box<dyn Error>> {
-    let (processes, paths) = match arguments {
+fn run(arguments: Option<Arguments>) -> Result<bool, Box<dyn Error>> {
+    let Arguments { processes, paths } = match arguments {
         Some(arguments) => arguments,
         None => {
             let_go(io::stdout().write_all(HELP.as_bytes()))?;
