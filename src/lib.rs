@@ -246,7 +246,7 @@
 //!
 //! ## Calls that may crash, or have to be stopped
 //!
-//! A [`ProcessPoolExecutor`](process::ProcessPoolExecutor) runs calls in other processes, which are this
+//! A [`ProcessPoolExecutor`] runs calls in other processes, which are this
 //! program, started again. So `main` begins with [`freeze_support`](process::freeze_support) and the
 //! functions that are to be called, and arguments and results are [pickled](pickle). A call that takes
 //! longer than its limit is ended, with its process.
