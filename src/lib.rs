@@ -3,8 +3,8 @@
 
 //! CPython's `concurrent.futures`, ported to Rust module by module on the standard library alone.
 //!
-//! A pool of threads runs calls; a [`Future`] stands for the result of each. Calls are submitted and
-//! mapped, futures are waited for together or one by one as they finish, cancelled, and given
+//! A pool of threads, or of processes, runs calls; a [`Future`] stands for the result of each. Calls are
+//! submitted and mapped, futures are waited for together or one by one as they finish, cancelled, and given
 //! callbacks. If you know the Python module, you know this one: names, defaults, states and messages
 //! are CPython's, and what differs is listed with its reasons in `docs/divergences.md`. There are no
 //! dependencies and there is no `unsafe`; four primitives of std carry it all: channels, mutexes,
@@ -95,8 +95,9 @@
 //!
 //! ## Time-outs
 //!
-//! A time-out ends the waiting, not the call: a thread cannot be stopped from outside. A limit for
-//! several futures together is that of [`wait`] or [`as_completed`].
+//! A time-out ends the waiting, not the call: a thread cannot be stopped from outside, though a
+//! [process](#calls-that-may-crash-or-have-to-be-stopped) can. A limit for several futures together is
+//! that of [`wait`] or [`as_completed`].
 //!
 //! ```
 //! use concurrent_futures::{wait, Error, Executor, ThreadPoolExecutor, ALL_COMPLETED};
@@ -243,6 +244,47 @@
 //!
 //! [`AnyFuture`] is a handle without the type of the result; see there.
 //!
+//! ## Calls that may crash, or have to be stopped
+//!
+//! A [`ProcessPoolExecutor`] runs calls in other processes, which are this
+//! program, started again. So `main` begins with [`freeze_support`](process::freeze_support) and the
+//! functions that are to be called, and arguments and results are [pickled](pickle). A call that takes
+//! longer than its limit is ended, with its process.
+//!
+//! ```
+//! use concurrent_futures::process::{
+//!     freeze_support, CallOptions, CallTimeout, OnCrash, ProcessPoolExecutor, WorkerDied,
+//! };
+//! use std::time::Duration;
+//!
+//! fn half(n: u64) -> u64 {
+//!     match n {
+//!         0 => std::process::abort(),
+//!         n if n % 2 == 0 => n / 2,
+//!         _ => loop {
+//!             std::thread::yield_now();
+//!         },
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     freeze_support(|registry| {
+//!         registry.register(half);
+//!     });
+//!     let pool = ProcessPoolExecutor::builder().max_workers(2).on_crash(OnCrash::FailCall).build()?;
+//!     let crashes = pool.submit(half, 0)?;
+//!     let loops = pool.submit_with(half, 1, CallOptions::new().timeout(Duration::from_millis(100)))?;
+//!     assert_eq!(pool.submit(half, 42)?.result(None)?, 21);
+//!
+//!     let died = crashes.exception(None)?.unwrap();
+//!     assert!(died.downcast_ref::<WorkerDied>().is_some());
+//!     let ended = loops.exception(None)?.unwrap();
+//!     assert!(ended.downcast_ref::<CallTimeout>().is_some());
+//!     pool.shutdown();
+//!     Ok(())
+//! }
+//! ```
+//!
 //! # Questions
 //!
 //! **Is this `async`?** No, but it goes with it. A [`Future`] here is Python's: a handle to a call that a
@@ -274,9 +316,9 @@
 //! call. All workers share one queue, so millions of calls that do next to nothing are better put
 //! together, with [`chunksize`](MapOptions::chunksize) or by hand.
 //!
-//! **Is there a process pool?** Yes: [`process::ProcessPoolExecutor`]. Python needs one because of its global
-//! interpreter lock; here, threads compute in parallel. A call in a process of its own is worth it if it may
-//! crash, leak, or have to be stopped.
+//! **Threads or processes?** Threads: in Rust they compute in parallel, and Python's reason for processes, its
+//! global interpreter lock, is none here. A process of its own is for a call that may crash, leak, or have to be
+//! stopped, or that uses a library which is not made for threads.
 //!
 //! **Which compiler?** Rust 1.63 or newer, and no cargo is needed: `rustc --edition 2021 --crate-type rlib
 //! src/lib.rs` builds it, and `src/` can be copied into another crate as a module.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// CPython's test files that the document covers, and the files with our tests.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 9] = [
     ("test_future.py", "tests/test_future.rs"),
     ("test_as_completed.py", "tests/test_as_completed.rs"),
     ("test_wait.py", "tests/test_wait.rs"),
@@ -14,6 +14,40 @@ const FILES: [(&str, &str); 7] = [
     ("test_thread_pool.py", "tests/test_thread_pool.rs"),
     ("test_shutdown.py", "tests/test_shutdown.rs"),
     ("test_init.py", "tests/test_init.rs"),
+    ("test_process_pool.py", "tests/test_process_pool.rs"),
+    ("test_deadlock.py", "tests/test_deadlock.rs"),
+];
+
+/// These have tests of our own, too, whose names do not begin as CPython's do.
+const WITH_OURS: [&str; 2] = ["tests/test_process_pool.rs", "tests/test_deadlock.rs"];
+
+/// The classes of CPython's that it runs on thread pools and on process pools, and the class that it makes
+/// of each for process pools, with the file that it makes it in.
+const ON_PROCESSES: [(&str, &str); 6] = [
+    (
+        "test_as_completed.py::AsCompletedTests",
+        "test_as_completed.py::ProcessPoolSpawnAsCompletedTest",
+    ),
+    (
+        "test_wait.py::WaitTests",
+        "test_wait.py::ProcessPoolSpawnWaitTest",
+    ),
+    (
+        "executor.py::ExecutorTest",
+        "test_process_pool.py::ProcessPoolSpawnProcessPoolExecutorTest",
+    ),
+    (
+        "test_shutdown.py::ExecutorShutdownTest",
+        "test_shutdown.py::ProcessPoolSpawnProcessPoolShutdownTest",
+    ),
+    (
+        "test_init.py::InitializerMixin",
+        "test_init.py::ProcessPoolSpawnInitializerTest",
+    ),
+    (
+        "test_init.py::FailingInitializerMixin",
+        "test_init.py::ProcessPoolSpawnFailingInitializerTest",
+    ),
 ];
 
 /// Has no test methods, and should any be added, they are to be noticed.
@@ -185,11 +219,31 @@ fn every_test_has_a_row() {
     let rows: BTreeSet<_> = rows().into_iter().filter_map(|row| row.here).collect();
     for file in our_files() {
         for test in tests_of(file).into_keys() {
+            if WITH_OURS.contains(&file) && !test.starts_with("test_") {
+                continue;
+            }
             assert!(
                 rows.contains(&(file.to_owned(), test.clone())),
                 "{file}::{test} has no row"
             );
         }
+    }
+}
+
+/// What CPython runs on both kinds of pools has a row for each, also where no CPython is at hand.
+#[test]
+fn every_row_of_both_pools_is_there_twice() {
+    let rows = rows();
+    let methods = |class: &str| -> BTreeSet<String> {
+        let of_class = rows.iter().filter_map(|row| {
+            let (its_class, method) = row.method.split_once('.').unwrap();
+            (format!("{}::{its_class}", row.file) == class).then(|| method.to_owned())
+        });
+        of_class.collect()
+    };
+    for (both, processes) in ON_PROCESSES {
+        assert!(!methods(both).is_empty(), "{both}");
+        assert_eq!(methods(both), methods(processes), "{both}, {processes}");
     }
 }
 
@@ -278,7 +332,8 @@ fn summary_is_counted() {
     );
 }
 
-/// Prints the release, and then every test method of the files given.
+/// Prints the release, then every test method of the files given, and then those that are run on thread
+/// pools and on process pools, with the class that CPython makes of theirs for the latter.
 const METHODS: &str = r#"
 import ast, os, platform, sys, sysconfig
 if sys.version_info[:2] != (3, 13):
@@ -294,6 +349,26 @@ for file in sys.argv[1:]:
                 if (isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))
                         and item.name.startswith("test")):
                     print(f"{file}::{node.name}.{item.name}")
+
+import importlib
+threads, processes = set(), {"Fork": {}, "Forkserver": {}, "Spawn": {}}
+for file in sys.argv[1:]:
+    module = importlib.import_module("test.test_concurrent_futures." + file.removesuffix(".py"))
+    for name, value in vars(module).items():
+        for test in [test for test in dir(value) if test.startswith("test")]:
+            definition = getattr(value, test)
+            definition = getattr(definition, "__module__", ""), getattr(definition, "__qualname__", "")
+            if name.startswith("ThreadPool"):
+                threads.add(definition)
+            for way, tests in processes.items():
+                prefix = "ProcessPool" + way
+                if name.startswith(prefix) and name[len(prefix)].isupper():
+                    tests[f"{file}::ProcessPoolSpawn{name[len(prefix):]}.{test}"] = definition
+if not processes["Fork"].keys() == processes["Forkserver"].keys() == processes["Spawn"].keys():
+    sys.exit("each way to start a process has tests of its own")
+for test, definition in processes["Spawn"].items():
+    if definition in threads:
+        print(test)
 "#;
 
 /// What the first Python 3.13 at hand, with its tests installed, prints for [`METHODS`].
@@ -338,6 +413,15 @@ fn every_method_of_cpython_has_a_row() {
     let version = lines.next().unwrap();
     let methods: BTreeSet<_> = lines.map(str::to_owned).collect();
     assert!(!methods.is_empty());
+    for (_, processes) in ON_PROCESSES {
+        let of_processes = methods
+            .iter()
+            .filter(|method| method.starts_with(processes));
+        assert!(
+            of_processes.count() > 0,
+            "{processes} is no class of CPython's"
+        );
+    }
     let rows: BTreeSet<_> = rows()
         .into_iter()
         .map(|row| format!("{}::{}", row.file, row.method))

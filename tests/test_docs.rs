@@ -942,7 +942,7 @@ fn programs_print_what_the_documents_say() {
     }
     source += &format!(
         "fn main() -> std::process::ExitCode {{\n\
-         match &*std::env::args().nth(1).unwrap() {{\n{arms}_ => unreachable!(),\n}}\n}}\n"
+         match &*std::env::var(\"PROGRAM\").unwrap() {{\n{arms}_ => unreachable!(),\n}}\n}}\n"
     );
 
     let directory = env::temp_dir().join(format!("documents-{}", std::process::id()));
@@ -960,8 +960,9 @@ fn programs_print_what_the_documents_say() {
 
     let mut compared = 0;
     for (number, program) in programs.iter().enumerate() {
+        // A variable, which a program's own worker processes have, too.
         let output = Command::new(&binary)
-            .arg(number.to_string())
+            .env("PROGRAM", number.to_string())
             .output()
             .unwrap();
         let printed = String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n");

@@ -512,9 +512,49 @@ mod word_count {
         }
     }
 
+    /// All that can be seen is the same: the counts, in any locale, of files of any name; and why a file
+    /// could not be read.
+    #[test]
+    fn processes_count_what_threads_count() {
+        let directory = write_words("processes_count");
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            let name = OsStr::from_bytes(b"no unicode \xff\n");
+            fs::write(directory.join(name), "three words here\n").unwrap();
+        }
+        let directory = directory.to_str().unwrap();
+        for locale in ["C", "C.UTF-8"] {
+            let mut paths = vec![directory, "src", "missing"];
+            if cfg!(target_os = "linux") {
+                // It opens, and cannot be read.
+                paths.push("/proc/self/mem");
+            }
+            let threads = word_count(locale, &paths);
+            paths.insert(1, "--processes");
+            let processes = word_count(locale, &paths);
+            assert_eq!(processes.stdout, threads.stdout);
+            assert_eq!(processes.stderr, threads.stderr);
+            assert_eq!((processes.code, threads.code), (Some(1), Some(1)));
+        }
+        let output = word_count("C", ["--processes", "--", "--processes"]);
+        assert_eq!(output.code, Some(1));
+        assert!(
+            output.stderr.starts_with("word_count: --processes: "),
+            "{}",
+            output.stderr
+        );
+    }
+
     #[cfg(unix)]
     #[test]
     fn an_output_that_nobody_reads_is_no_error() {
+        let output = run_with(
+            example("word_count").args(["--processes", "src"]),
+            unread(),
+            Stdio::piped(),
+        );
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
         let output = run_with(example("word_count").arg("--help"), unread(), unread());
         assert_eq!(output.code, Some(0));
         let output = run_with(example("word_count").arg("src"), unread(), Stdio::piped());
@@ -854,5 +894,121 @@ mod fetch_urls {
             let output = run_with(command.args(argument), unread(), Stdio::piped());
             assert_eq!((output.code, &*output.stderr), (Some(0), ""));
         }
+    }
+}
+
+mod isolate {
+    use super::*;
+
+    fn isolate(arguments: &[&str]) -> Output {
+        run(example("isolate").args(arguments))
+    }
+
+    /// What became of the call, on its only line.
+    fn outcome<'a>(output: &'a Output, call: &str) -> &'a str {
+        let call = format!(" s  {call:6} ");
+        let mut lines = output
+            .stdout
+            .lines()
+            .filter_map(|line| line.split_once(&call));
+        let (_, outcome) = lines
+            .next()
+            .unwrap_or_else(|| panic!("no{call}in:\n{}", output.stdout));
+        assert!(lines.next().is_none(), "{}", output.stdout);
+        outcome
+    }
+
+    #[test]
+    fn each_call_has_its_own_end() {
+        let output = isolate(&[]);
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+        assert_eq!(output.stdout.lines().count(), 8, "{}", output.stdout);
+        assert_eq!(outcome(&output, "sum"), "returned 500000500000");
+        assert_eq!(
+            outcome(&output, "parse"),
+            "failed: invalid digit found in string"
+        );
+        assert_eq!(
+            outcome(&output, "leak"),
+            "leaked 64 MiB, which went with its process"
+        );
+        assert_eq!(outcome(&output, "loop"), "the call was ended after 1s");
+        let panic = outcome(&output, "panic").replace('\\', "/");
+        assert!(
+            panic.starts_with("panicked at docs/examples/isolate.rs:"),
+            "{panic}"
+        );
+        assert!(panic.ends_with(": 42 is not the question"), "{panic}");
+        for (call, how) in [("exit", "3)"), ("abort", "SIGABRT"), ("kill", "SIGKILL")] {
+            let outcome = outcome(&output, call);
+            assert!(outcome.contains("terminated abruptly"), "{outcome}");
+            if cfg!(target_os = "linux") {
+                assert!(outcome.contains(how), "{outcome}");
+            }
+        }
+    }
+
+    /// On one process at a time: a call that ends badly is none of the others' business, nor is a limit.
+    #[test]
+    fn one_worker_makes_them_all() {
+        let mut arguments = vec!["--workers", "1", "--timeout", "2"];
+        arguments.extend(["abort", "loop", "exit"].repeat(2));
+        arguments.push("sum");
+        let output = isolate(&arguments);
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+        let ends = |what: &str| output.stdout.matches(what).count();
+        assert_eq!(ends("terminated abruptly"), 4, "{}", output.stdout);
+        assert_eq!(ends("the call was ended after 2s"), 2, "{}", output.stdout);
+        assert_eq!(ends("returned 500000500000"), 1, "{}", output.stdout);
+    }
+
+    #[test]
+    fn help_is_printed_and_bad_arguments_are_named() {
+        for help in [&["--help"][..], &["-h"], &["sum", "--help"]] {
+            let output = isolate(help);
+            assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+            assert!(output.stdout.starts_with("Usage: isolate "));
+        }
+        for (arguments, why) in [
+            (
+                &["--timeout"][..],
+                "--timeout takes a number, from 1 to 3600",
+            ),
+            (
+                &["--timeout", "0"],
+                "--timeout takes a number, from 1 to 3600",
+            ),
+            (
+                &["--timeout", "x"],
+                "--timeout takes a number, from 1 to 3600",
+            ),
+            (
+                &["--workers", "65"],
+                "--workers takes a number, from 1 to 64",
+            ),
+            (
+                &["--workers", "-1"],
+                "--workers takes a number, from 1 to 64",
+            ),
+            (&["sum", "dance"], "no call dance; see --help"),
+            (&["\x1b[31m"], "no call \\u{1b}[31m; see --help"),
+            (&[""], "no call ''; see --help"),
+        ] {
+            let output = isolate(arguments);
+            assert_eq!((output.code, &*output.stdout), (Some(1), ""));
+            assert_eq!(output.stderr, format!("isolate: {why}\n"));
+        }
+    }
+
+    /// Whoever has seen enough does not wait for what still runs.
+    #[cfg(unix)]
+    #[test]
+    fn an_output_that_nobody_reads_ends_the_calls() {
+        let mut command = example("isolate");
+        command.args(["--timeout", "3600", "--workers", "2", "loop", "sum"]);
+        let output = run_with(&mut command, unread(), Stdio::piped());
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+        let output = run_with(example("isolate").arg("--help"), unread(), Stdio::piped());
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
     }
 }

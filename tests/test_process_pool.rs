@@ -10,9 +10,10 @@ use concurrent_futures::{
     ThreadPoolExecutor, ALL_COMPLETED,
 };
 use processes::*;
+use std::collections::HashMap;
 use std::num::ParseIntError;
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{mpsc, Arc};
 use std::time::Duration;
 use support::{child, is_child, until, watchdog};
 
@@ -184,7 +185,172 @@ fn test_max_tasks_early_shutdown() {
     });
 }
 
+// ---- CPython's cases of `executor.py`
+
+#[test]
+fn test_submit() {
+    watchdog("test_submit", |_| {
+        let future = pool(WORKER_COUNT).submit(pow, (2, 8)).unwrap();
+        assert_eq!(future.result(None).unwrap(), 256);
+    });
+}
+
+/// A function's parameters have a place and no name.
+#[test]
+fn test_submit_keyword() {
+    watchdog("test_submit_keyword", |_| {
+        let executor = pool(WORKER_COUNT);
+        let future = executor.submit(mul, (2, 8)).unwrap();
+        assert_eq!(future.result(None).unwrap(), 16);
+    });
+}
+
+#[test]
+fn test_map() {
+    watchdog("test_map", |_| {
+        let executor = pool(WORKER_COUNT);
+        let arguments = || (0..10).zip(0..10);
+        let expected: Vec<i64> = arguments().map(|(x, y)| pow(x, y)).collect();
+        let results = executor.map(pow, arguments()).unwrap();
+        assert_eq!(results.collect::<Result<Vec<_>, _>>().unwrap(), expected);
+        let options = MapOptions::new().chunksize(3);
+        let results = executor.map_with(pow, arguments(), options).unwrap();
+        assert_eq!(results.collect::<Result<Vec<_>, _>>().unwrap(), expected);
+    });
+}
+
+#[test]
+fn test_map_exception() {
+    watchdog("test_map_exception", |_| {
+        let executor = pool(WORKER_COUNT);
+        let mut i = executor
+            .map(divmod, [(1, 2), (1, 3), (1, 0), (1, 5)])
+            .unwrap();
+        assert_eq!(i.next().unwrap().unwrap(), (0, 1));
+        assert_eq!(i.next().unwrap().unwrap(), (0, 1));
+        match i.next() {
+            Some(Err(Error::Exception(exception))) => assert_eq!(
+                exception.panic_message(),
+                Some("attempt to divide by zero"),
+                "{exception:?}"
+            ),
+            other => panic!("expected a division by zero: {other:?}"),
+        }
+        assert!(i.next().is_none());
+    });
+}
+
+#[test]
+fn test_map_timeout() {
+    watchdog("test_map_timeout", |_| {
+        let executor = pool(WORKER_COUNT);
+        // A machine that is busy may not have got to the first two calls when the time is over; that
+        // proves nothing, so it is given more.
+        for timeout in [100, 1_000, 10_000, 60_000] {
+            let holder = Holder::new();
+            let options = MapOptions::new().timeout(Duration::from_millis(timeout));
+            let items = [None, None, Some(holder.port())];
+            let mut results = executor.map_with(wait_at, items, options).unwrap();
+            let mut returned = 0;
+            let error = loop {
+                match results.next().expect("expected a time-out") {
+                    Ok(_) => returned += 1,
+                    Err(error) => break error,
+                }
+            };
+            assert!(matches!(error, Error::Timeout), "{error:?}");
+            assert!(returned <= 2);
+            if returned == 2 {
+                return;
+            }
+        }
+        panic!("the first two calls have not returned in a minute");
+    });
+}
+
+#[test]
+fn test_shutdown_race_issue12456() {
+    watchdog("test_shutdown_race_issue12456", |_| {
+        let executor = pool(WORKER_COUNT);
+        let results = executor.map(text_of, vec![2; WORKER_COUNT + 1]).unwrap();
+        executor.shutdown();
+        assert_eq!(
+            results.collect::<Result<Vec<_>, _>>().unwrap(),
+            vec!["2"; WORKER_COUNT + 1]
+        );
+    });
+}
+
+/// The arguments are gone when `submit` returns: they were dumped.
+#[test]
+fn test_no_stale_references() {
+    watchdog("test_no_stale_references", |_| {
+        let executor = pool(WORKER_COUNT);
+        let my_object = MyObject::default();
+        let weak = Arc::downgrade(&my_object.0);
+        let future = executor.submit(take_object, my_object).unwrap();
+        assert!(weak.upgrade().is_none());
+        future.result(None).unwrap();
+    });
+}
+
+/// There are no negative numbers in a `usize`, so zero is all there is to refuse.
+#[test]
+fn test_max_workers_negative() {
+    register_all();
+    let error = ProcessPoolExecutor::new(0).unwrap_err();
+    assert_eq!(error.to_string(), "max_workers must be greater than 0");
+}
+
+#[test]
+fn test_free_reference() {
+    watchdog("test_free_reference", |_| {
+        let executor = pool(WORKER_COUNT);
+        let mut yielded = 0;
+        for obj in executor.map(make_object, 0..10).unwrap() {
+            let obj = obj.unwrap();
+            let weak = Arc::downgrade(&obj.0);
+            drop(obj);
+            assert!(weak.upgrade().is_none(), "a yielded result was kept");
+            yielded += 1;
+        }
+        assert_eq!(yielded, 10);
+    });
+}
+
 // ---- Our own promises
+
+/// gh-115634, gh-119592 and gh-152967: a process that has run as many calls as it may is replaced while
+/// others wait, also in a pool that was shut down or dropped.
+#[test]
+fn calls_outlive_the_processes_and_the_pool() {
+    watchdog("a limit on the calls of a process", |steps| {
+        for max_tasks in [1, 2, 3] {
+            for end in ["none", "shutdown", "drop"] {
+                steps.at(format!("{max_tasks} calls a process, {end}"));
+                let limited = builder(2).max_tasks_per_child(max_tasks);
+                let pool = limited.build().unwrap();
+                let futures: Vec<_> = (0..10).map(|_| pool.submit(pid, ()).unwrap()).collect();
+                let _kept = match end {
+                    "none" => Some(pool),
+                    "shutdown" => {
+                        pool.shutdown_with(ShutdownOptions::new().wait(false));
+                        Some(pool)
+                    }
+                    _ => {
+                        drop(pool);
+                        None
+                    }
+                };
+                let mut calls = HashMap::new();
+                for future in futures {
+                    *calls.entry(future.result(None).unwrap()).or_insert(0) += 1;
+                }
+                assert!(calls.values().all(|&calls| calls <= max_tasks), "{calls:?}");
+            }
+        }
+    });
+}
 
 #[test]
 fn any_number_of_parameters() {

@@ -2,6 +2,8 @@
 
 #[macro_use]
 mod executor;
+mod processes;
+mod support;
 mod util;
 
 use concurrent_futures::{at_exit, Executor, ShutdownOptions, ThreadPoolExecutor};
@@ -188,4 +190,210 @@ fn test_cancel_futures_wait_false() {
 /// The same on an executor of another kind.
 mod thread_per_task {
     shutdown_tests!(crate::util::ThreadPerTaskMixin);
+}
+
+/// CPython: `ProcessPoolSpawnProcessPoolShutdownTest`.
+mod process_pool {
+    use super::ABS;
+    use crate::executor::util::{assert_process_ok, say};
+    use crate::processes::*;
+    use crate::support::{until, watchdog, Steps};
+    use concurrent_futures::process::ProcessPoolExecutor;
+    use concurrent_futures::{at_exit, ShutdownOptions, SubmitError};
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn test_run_after_shutdown() {
+        watchdog("test_run_after_shutdown", |_| {
+            let executor = pool(5);
+            executor.shutdown();
+            let submitted = executor.submit(pow, (2, 5));
+            assert!(matches!(submitted, Err(SubmitError::Shutdown)));
+        });
+    }
+
+    #[test]
+    fn test_interpreter_shutdown() {
+        let output = assert_process_ok("process_pool::test_interpreter_shutdown", || {
+            let t = pool(5);
+            let _exit = at_exit();
+            t.submit(say_after, (200, "apple".to_owned())).unwrap();
+        });
+        assert_eq!(output.err, "");
+        assert_eq!(output.out, ["apple"]);
+    }
+
+    #[test]
+    fn test_submit_after_interpreter_shutdown() {
+        struct RunLast(ProcessPoolExecutor);
+
+        impl Drop for RunLast {
+            fn drop(&mut self) {
+                if let Err(error) = self.0.submit(abs, 1) {
+                    say("runtime-error");
+                    eprintln!("RuntimeError: {error}");
+                }
+            }
+        }
+
+        let name = "process_pool::test_submit_after_interpreter_shutdown";
+        let output = assert_process_ok(name, || {
+            let t = RunLast(pool(5));
+            let _exit = at_exit();
+            t.0.submit(abs, 42).unwrap().result(None).unwrap();
+        });
+        assert!(
+            output
+                .err
+                .contains("RuntimeError: cannot schedule new futures"),
+            "{}",
+            output.err
+        );
+        assert_eq!(output.out, ["runtime-error"]);
+    }
+
+    #[test]
+    fn test_hang_issue12364() {
+        watchdog("test_hang_issue12364", |_| {
+            let executor = pool(5);
+            let holder = Holder::new();
+            let fs: Vec<_> = (0..50)
+                .map(|_| executor.submit(wait_at, Some(holder.port())).unwrap())
+                .collect();
+            let release = thread::spawn(move || (0..50).for_each(|_| drop(holder.entered())));
+            executor.shutdown();
+            for f in fs {
+                // They are done when `shutdown` returns.
+                assert_eq!(f.result(Duration::ZERO).unwrap(), 0);
+            }
+            release.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn test_cancel_futures() {
+        watchdog("test_cancel_futures", |steps| {
+            let executor = pool(5);
+            let holder = Holder::new();
+            let fs: Vec<_> = (0..50)
+                .map(|_| executor.submit(wait_at, Some(holder.port())).unwrap())
+                .collect();
+            // At least one is running, and it is not going to end before the others are cancelled.
+            let held = holder.entered();
+            let shutdown = thread::spawn(move || {
+                executor.shutdown_with(ShutdownOptions::new().cancel_futures(true));
+            });
+            until(steps, "each call runs or is cancelled", || {
+                fs.iter().any(|f| f.cancelled()) && fs.iter().all(|f| f.cancelled() || f.running())
+            });
+            let running = fs.iter().filter(|f| f.running()).count();
+            assert!((1..=5).contains(&running), "{running}");
+            drop(held);
+            (1..running).for_each(|_| drop(holder.entered()));
+            shutdown.join().unwrap();
+
+            let (cancelled, others): (Vec<_>, Vec<_>) = fs.into_iter().partition(|f| f.cancelled());
+            assert!(cancelled.len() > 20);
+            assert!(!others.is_empty());
+            for f in &others {
+                assert!(f.done(), "{}", f.state());
+                assert!(f.exception(None).unwrap().is_none());
+            }
+        });
+    }
+
+    /// CPython leaves it out, since its process pools hang there.
+    #[test]
+    fn test_hang_gh83386() {
+        let output = assert_process_ok("process_pool::test_hang_gh83386", || {
+            let t = pool(3);
+            let _exit = at_exit();
+            t.submit(say_after, (200, "apple".to_owned())).unwrap();
+            t.shutdown_with(ShutdownOptions::new().wait(false));
+        });
+        assert_eq!(output.err, "");
+        assert_eq!(output.out, ["apple"]);
+    }
+
+    #[test]
+    fn test_hang_gh94440() {
+        watchdog("test_hang_gh94440", |_| {
+            for _ in 0..20 {
+                let executor = pool(1);
+                executor.submit(abs, 0).unwrap().result(None).unwrap();
+                executor.submit(abs, 0).unwrap().cancel();
+                executor.shutdown();
+            }
+        });
+    }
+
+    /// Waits until these are the processes of the pool, and returns their ids.
+    fn processes(executor: &ProcessPoolExecutor, steps: &Steps, count: usize) -> Vec<u32> {
+        until(steps, "the processes are started", || {
+            executor.pids().len() == count
+        });
+        executor.pids()
+    }
+
+    #[test]
+    fn test_processes_terminate() {
+        watchdog("test_processes_terminate", |steps| {
+            let executor = pool(5);
+            let holder = Holder::new();
+            for _ in 0..3 {
+                executor.submit(wait_at, Some(holder.port())).unwrap();
+            }
+            assert_eq!(executor.process_count(), 3);
+            let pids = processes(&executor, steps, 3);
+            assert!(pids.iter().all(|&pid| is_alive(pid)));
+            (0..3).for_each(|_| drop(holder.entered()));
+            steps.at("shutdown");
+            executor.shutdown();
+            assert!(!pids.into_iter().any(is_alive));
+        });
+    }
+
+    #[test]
+    fn test_context_manager_shutdown() {
+        watchdog("test_context_manager_shutdown", |_| {
+            let pids = pool(5).with(|e| {
+                let results = e.map(abs, -5..5).unwrap();
+                assert_eq!(results.collect::<Result<Vec<_>, _>>().unwrap(), ABS);
+                e.pids()
+            });
+            assert!(!pids.is_empty());
+            assert!(!pids.into_iter().any(is_alive));
+        });
+    }
+
+    #[test]
+    fn test_del_shutdown() {
+        watchdog("test_del_shutdown", |steps| {
+            let executor = pool(5);
+            let res = executor.map(abs, -5..5).unwrap();
+            let count = executor.process_count();
+            let pids = processes(&executor, steps, count);
+            drop(executor);
+            // The results were all computed before the executor was shut down.
+            assert_eq!(res.collect::<Result<Vec<_>, _>>().unwrap(), ABS);
+            until(steps, "the processes have ended", || {
+                !pids.iter().any(|&pid| is_alive(pid))
+            });
+        });
+    }
+
+    #[test]
+    fn test_shutdown_no_wait() {
+        watchdog("test_shutdown_no_wait", |steps| {
+            let executor = pool(5);
+            let res = executor.map(abs, -5..5).unwrap();
+            executor.shutdown_with(ShutdownOptions::new().wait(false));
+            // The results were all computed before the executor was shut down.
+            assert_eq!(res.collect::<Result<Vec<_>, _>>().unwrap(), ABS);
+            until(steps, "the processes have ended", || {
+                executor.process_count() == 0
+            });
+        });
+    }
 }

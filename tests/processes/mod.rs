@@ -57,7 +57,19 @@ fn register(registry: &mut Registry) {
         .register(takes_bad_and_more)
         .register(nested)
         .register(hold_and_abort)
-        .register(crash_with_data);
+        .register(crash_with_data)
+        .register(multiply)
+        .register(divide)
+        .register(divmod)
+        .register(pow)
+        .register(abs)
+        .register(text_of)
+        .register(wait_at)
+        .register(fail_at)
+        .register(make_object)
+        .register(take_object)
+        .register(say_after)
+        .register(fail_in_initializer);
 }
 
 /// The arguments that lead to a test function of this binary, as a worker.
@@ -343,6 +355,79 @@ pub fn hold_and_abort(port: u16) -> u32 {
 
 pub fn crash_with_data(_: Vec<u8>) {
     process::abort()
+}
+
+// What the cases of CPython's mix-ins call.
+
+pub fn multiply(x: i32, y: i32) -> i32 {
+    x * y
+}
+
+pub fn divide(x: i32, y: i32) -> i32 {
+    x / y
+}
+
+/// Quotient and remainder; panics where Python raises `ZeroDivisionError`.
+pub fn divmod(x: i32, y: i32) -> (i32, i32) {
+    (x / y, x % y)
+}
+
+pub fn pow(x: i64, y: u32) -> i64 {
+    x.pow(y)
+}
+
+pub fn abs(x: i32) -> i32 {
+    x.abs()
+}
+
+pub fn text_of(x: i32) -> String {
+    x.to_string()
+}
+
+/// Waits as [`hold`] does, or not at all if there is no port.
+pub fn wait_at(port: Option<u16>) -> i32 {
+    port.map(hold);
+    0
+}
+
+/// Fails once it is let go.
+pub fn fail_at(port: u16) -> Result<i32, Exception> {
+    hold(port);
+    Err(Exception::msg("this is an exception"))
+}
+
+/// Something to which there may be weak references. What arrives in another process is another one.
+#[derive(Clone, Debug, Default)]
+pub struct MyObject(pub std::sync::Arc<()>);
+
+impl Dump for MyObject {
+    fn dump(&self, _: &mut Pickler<'_>) -> Result<(), PickleError> {
+        Ok(())
+    }
+}
+
+impl Load for MyObject {
+    fn load(_: &mut Unpickler<'_>) -> Result<Self, PickleError> {
+        Ok(MyObject::default())
+    }
+}
+
+pub fn make_object(_: u64) -> MyObject {
+    MyObject::default()
+}
+
+pub fn take_object(_: MyObject) {}
+
+/// Says something to whoever reads the standard output of the process that started this one.
+pub fn say_after(milliseconds: u64, text: String) {
+    sleep_ms(milliseconds);
+    // The line of its own that `say` of the kit writes.
+    println!("\nsaid: {text}");
+}
+
+pub fn fail_in_initializer(port: u16) -> Result<(), Exception> {
+    hold(port);
+    Err(Exception::msg("error in initializer"))
 }
 
 /// Where calls of [`hold`] wait.
