@@ -564,8 +564,11 @@ fn shutdown_and_with() {
         let futures = pool(1).try_with(|pool| {
             let holder = Holder::new();
             let running = pool.submit(hold, holder.port()).unwrap();
-            let _held = holder.entered();
-            Err::<(), _>((running, pool.submit(square, 1).unwrap()))
+            let held = holder.entered();
+            let waiting = pool.submit(square, 1).unwrap();
+            // Were it let go by the end of this body, the one that waits could begin.
+            waiting.add_done_callback(move |_| drop(held));
+            Err::<(), _>((running, waiting))
         });
         let (running, waiting) = futures.unwrap_err();
         assert_eq!(
