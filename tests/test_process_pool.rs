@@ -564,8 +564,11 @@ fn shutdown_and_with() {
         let futures = pool(1).try_with(|pool| {
             let holder = Holder::new();
             let running = pool.submit(hold, holder.port()).unwrap();
-            let _held = holder.entered();
-            Err::<(), _>((running, pool.submit(square, 1).unwrap()))
+            let held = holder.entered();
+            let waiting = pool.submit(square, 1).unwrap();
+            // Were it let go by the end of this body, the one that waits could begin.
+            waiting.add_done_callback(move |_| drop(held));
+            Err::<(), _>((running, waiting))
         });
         let (running, waiting) = futures.unwrap_err();
         assert_eq!(
@@ -635,6 +638,27 @@ fn standard_streams_belong_to_the_task() {
         3,
         "{ended:?}"
     );
+}
+
+/// A line that is not at its end yet is written when the worker exits, which therefore must not be killed
+/// while it does.
+#[test]
+#[ignore = "a worker closes its stream before it exits, and is then killed: see `freeze_support`"]
+fn a_worker_exits_in_peace() {
+    if is_child("peace") {
+        for _ in 0..100 {
+            let pool = pool(2);
+            let printed = [0, 1].map(|_| pool.submit(prints, "from the task".to_owned()));
+            for printed in printed {
+                printed.unwrap().result(None).unwrap();
+            }
+            pool.shutdown();
+        }
+        return;
+    }
+    let ended = child("a_worker_exits_in_peace", "peace", "");
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(ended.stdout.matches("from the task").count(), 400);
 }
 
 #[test]
