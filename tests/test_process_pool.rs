@@ -643,7 +643,6 @@ fn standard_streams_belong_to_the_task() {
 /// A line that is not at its end yet is written when the worker exits, which therefore must not be killed
 /// while it does.
 #[test]
-#[ignore = "a worker closes its stream before it exits, and is then killed: see `freeze_support`"]
 fn a_worker_exits_in_peace() {
     if is_child("peace") {
         for _ in 0..100 {

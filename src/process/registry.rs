@@ -174,8 +174,11 @@ pub fn freeze_support(register: impl FnOnce(&mut Registry)) {
     let published = registry.publish();
     if let Some(registry) = published.filter(|_| spawn::is_forking()) {
         spawn::note_panics();
-        let served = spawn::spawn_main().and_then(|parent| _process_worker(&parent, &registry));
-        spawn::exit(i32::from(served.is_err()));
+        // It stays open until the process has ended: its end is what the parent waits for, to kill what is
+        // left of the process.
+        let parent = spawn::spawn_main();
+        let served = parent.as_ref().map(|parent| _process_worker(parent, &registry));
+        spawn::exit(i32::from(!matches!(served, Ok(Ok(())))));
     }
 }
 
