@@ -177,7 +177,9 @@ pub fn freeze_support(register: impl FnOnce(&mut Registry)) {
         // It stays open until the process has ended: its end is what the parent waits for, to kill what is
         // left of the process.
         let parent = spawn::spawn_main();
-        let served = parent.as_ref().map(|parent| _process_worker(parent, &registry));
+        let served = parent
+            .as_ref()
+            .map(|parent| _process_worker(parent, &registry));
         spawn::exit(i32::from(!matches!(served, Ok(Ok(())))));
     }
 }
