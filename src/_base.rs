@@ -11,8 +11,8 @@
 //! 2. the conditions of futures: of several, in the order of their addresses, except that those to
 //!    which the thread has the only handle come first, in any order ([`_AcquireFutures`] says why);
 //! 3. a waiter's locks, and its event's;
-//! 4. the queue's `putting`, then its `getting`; or one of `Unfinished`, `_GLOBAL_SHUTDOWN_LOCK` and
-//!    `Thread::id`, alone.
+//! 4. the queue's `putting`, then its `getting`, then its `following`; or one of `Unfinished`,
+//!    `_GLOBAL_SHUTDOWN_LOCK` and `Thread::id`, alone.
 //!
 //! `Thread::handle` is held while that thread is joined, for as long as it runs, and so is never waited
 //! for with another lock held. No code of the user's runs under any of them: what is to be called or
@@ -809,8 +809,7 @@ impl<T> Future<T> {
     /// The thread whose call of `cancel` did it wakes those that wait in [`result`](Future::result) and
     /// [`exception`](Future::exception), drops the call with all that it has captured, and calls the
     /// done-callbacks (see [`add_done_callback`](Future::add_done_callback)) before its `cancel` returns.
-    /// Another thread that cancels the same future
-    /// meanwhile returns sooner, as in CPython.
+    /// Another thread that cancels the same future meanwhile returns sooner, as in CPython.
     ///
     /// **Differs from CPython:** a future that a pool made also tells those who wait for it in
     /// [`wait`] and [`as_completed`], at once. In CPython a worker does that when it meets the

@@ -62,9 +62,9 @@
 //! for page in ["index", "about"] {
 //!     pages.insert(pool.submit(move || page.len())?, page);
 //! }
-//! for future in as_completed(pages.keys().cloned(), None) {
+//! for future in as_completed(pages.keys(), None) {
 //!     let future = future?;
-//!     println!("{}: {} bytes", pages[&future], future.result(None)?);
+//!     println!("{}: {} bytes", pages[future], future.result(None)?);
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

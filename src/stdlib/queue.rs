@@ -17,7 +17,8 @@
 //!   announcement without being notified.
 
 use super::threading::{lock, lock_busy, Condition, Deadline};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError, TrySendError};
+use std::collections::VecDeque;
+use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
 use std::sync::Mutex;
 
 /// `queue.SimpleQueue`. What it carries is an item or `None`, the sentinel that the pool's workers
@@ -30,12 +31,16 @@ use std::sync::Mutex;
 /// allocated while the items that wait fit into one channel, and one channel for a thousand if not.
 ///
 /// Two locks, so that putting and getting do not wait for each other while there are items. Where
-/// both are held, `putting` was taken first.
+/// both are held, `putting` was taken first. A third, the innermost, is for the rest of the chain.
 pub(in super::super) struct SimpleQueue<T> {
     /// Threads in `get` wait on it until there is an announcement.
     putting: Condition<Putting<T>>,
     getting: Mutex<Getting<T>>,
+    /// The receivers of the channels behind the first one of the chain.
+    following: Following<T>,
 }
+
+type Following<T> = Mutex<VecDeque<Receiver<Option<T>>>>;
 
 /// What belongs to the side that puts.
 struct Putting<T> {
@@ -43,8 +48,6 @@ struct Putting<T> {
     sender: SyncSender<Option<T>>,
     /// How many items the last channel has room for.
     capacity: usize,
-    /// Tells the getting side which channel follows.
-    next: Sender<Receiver<Option<T>>>,
     /// Items put so far, sentinels not counted. It wraps around.
     items: usize,
     /// How many threads are idle.
@@ -59,8 +62,6 @@ struct Putting<T> {
 struct Getting<T> {
     /// Receives from the first channel of the chain.
     receiver: Receiver<Option<T>>,
-    /// The channels that follow.
-    next: Receiver<Receiver<Option<T>>>,
     /// Items got so far, sentinels not counted. It wraps around.
     items: usize,
 }
@@ -73,12 +74,12 @@ const MAX_CAPACITY: usize = 1024;
 impl<T> Putting<T> {
     /// Sends, and chains a channel if this one is full. There is no other error, since the queue owns
     /// the receivers.
-    fn send(&mut self, item: Option<T>) {
+    fn send(&mut self, item: Option<T>, following: &Following<T>) {
         if let Err(TrySendError::Full(item)) = self.sender.try_send(item) {
             self.capacity = MAX_CAPACITY.min(2 * self.capacity);
             let (sender, receiver) = mpsc::sync_channel(self.capacity);
             let _ = sender.try_send(item);
-            let _ = self.next.send(receiver);
+            lock(following).push_back(receiver);
             // The full channel has no sender now, and says so once it is empty.
             self.sender = sender;
         }
@@ -86,14 +87,14 @@ impl<T> Putting<T> {
 }
 
 impl<T> Getting<T> {
-    fn recv(&mut self) -> Result<Option<T>, Empty> {
+    fn recv(&mut self, following: &Following<T>) -> Result<Option<T>, Empty> {
         loop {
             match self.receiver.try_recv() {
                 Ok(item) => return Ok(item),
                 Err(TryRecvError::Empty) => return Err(Empty),
-                // The channel that follows was sent before this one lost its sender.
+                // The channel that follows was there before this one lost its sender.
                 Err(TryRecvError::Disconnected) => {
-                    self.receiver = self.next.try_recv().map_err(|_| Empty)?;
+                    self.receiver = lock(following).pop_front().ok_or(Empty)?;
                 }
             }
         }
@@ -107,21 +108,16 @@ pub(in super::super) struct Empty;
 impl<T> SimpleQueue<T> {
     pub(in super::super) fn new() -> Self {
         let (sender, receiver) = mpsc::sync_channel(MIN_CAPACITY);
-        let (next, following) = mpsc::channel();
         SimpleQueue {
             putting: Condition::new(Putting {
                 sender,
                 capacity: MIN_CAPACITY,
-                next,
                 items: 0,
                 idle: 0,
                 announced: 0,
             }),
-            getting: Mutex::new(Getting {
-                receiver,
-                next: following,
-                items: 0,
-            }),
+            getting: Mutex::new(Getting { receiver, items: 0 }),
+            following: Mutex::new(VecDeque::new()),
         }
     }
 
@@ -131,7 +127,7 @@ impl<T> SimpleQueue<T> {
     pub(in super::super) fn put(&self, item: Option<T>) -> bool {
         let mut putting = self.putting.acquire();
         putting.items = putting.items.wrapping_add(usize::from(item.is_some()));
-        putting.send(item);
+        putting.send(item, &self.following);
         if putting.idle == 0 {
             return false;
         }
@@ -147,7 +143,7 @@ impl<T> SimpleQueue<T> {
     /// The next item or sentinel, if there is one: `get(block=False)`.
     pub(in super::super) fn get_nowait(&self) -> Result<Option<T>, Empty> {
         let mut getting = lock_busy(&self.getting);
-        let item = getting.recv()?;
+        let item = getting.recv(&self.following)?;
         getting.items = getting.items.wrapping_add(usize::from(item.is_some()));
         Ok(item)
     }
