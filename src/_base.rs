@@ -888,31 +888,27 @@ impl<T> Future<T> {
         }
     }
 
-    /// Waits for the value, and borrows it.
+    /// Waits for the value, which may be in other hands then.
     ///
     /// CPython: `Future.__get_result` in `_base.py`, and the waiting half of `Future.result`.
-    fn __get_result(&self, deadline: Deadline) -> Result<LentValue<'_, T>, Error> {
-        let mut shared = self.wait_until_done(deadline)?;
+    fn __get_result(
+        &self,
+        deadline: Deadline,
+    ) -> Result<Acquired<'_, Shared<TypedPart<T>>>, Error> {
+        let shared = self.wait_until_done(deadline)?;
         match &shared.typed.outcome {
-            Outcome::Exception { exception, .. } => {
-                return Err(Error::Exception(exception.clone()))
+            Outcome::Exception { exception, .. } => Err(Error::Exception(exception.clone())),
+            Outcome::None => Err(Error::Taken),
+            Outcome::Value(_) => Ok(shared),
+            Outcome::Lent(_) if matches!(deadline, Deadline::Now) => Ok(shared),
+            Outcome::Lent(_) => {
+                // Most values are cloned sooner than a sleeping thread could be woken.
+                drop(shared);
+                let condition = &self.core.condition;
+                let shared = condition.spin_for(|shared| !shared.typed.is_lent(), deadline);
+                Ok(shared.unwrap_or_else(|| self.acquire()))
             }
-            Outcome::None => return Err(Error::Taken),
-            Outcome::Value(_) | Outcome::Lent(_) => {}
         }
-        if shared.typed.is_lent() && !matches!(deadline, Deadline::Now) {
-            // Most values are cloned sooner than a sleeping thread could be woken.
-            drop(shared);
-            shared = match self
-                .core
-                .condition
-                .spin_for(|shared| !shared.typed.is_lent(), deadline)
-            {
-                Some(shared) => shared,
-                None => self.acquire(),
-            };
-        }
-        LentValue::borrow(self, shared, deadline)
     }
 
     /// Has `callback` called with this future when it is done: by the thread that completes or
@@ -972,7 +968,8 @@ impl<T> Future<T> {
     where
         T: Clone,
     {
-        let lent = self.__get_result(Deadline::after(timeout.into()))?;
+        let deadline = Deadline::after(timeout.into());
+        let lent = LentValue::borrow(self, self.__get_result(deadline)?, deadline)?;
         Ok(T::clone(&lent))
     }
 
@@ -989,7 +986,7 @@ impl<T> Future<T> {
     }
 
     fn take(&self, deadline: Deadline) -> Result<T, Error> {
-        Ok(self.__get_result(deadline)?.keep())
+        LentValue::take(self, self.__get_result(deadline)?, deadline)
     }
 
     /// The exception that the call raised, or `None` if it returned a value. Blocks until the call is
@@ -1027,6 +1024,7 @@ impl<T> Future<T> {
     ///
     /// CPython: `Future.set_running_or_notify_cancel` in `_base.py`, where the error is a
     /// `RuntimeError`.
+    #[inline]
     pub fn set_running_or_notify_cancel(&self) -> Result<bool, InvalidStateError> {
         let mut shared = self.acquire();
         match shared.state {
@@ -1081,6 +1079,7 @@ impl<T> Future<T> {
     /// `last_act` says that the worker is free. It is called before anybody can see the outcome, but only
     /// if no more of the user's code can run on this thread: no callback, no `Drop` of the value.
     /// Otherwise it is the caller's to say so when that has run.
+    #[inline]
     pub(super) fn complete(
         &self,
         outcome: Result<T, Exception>,

@@ -224,6 +224,7 @@ where
 }
 
 /// Runs a call, unless it was cancelled.
+#[inline]
 fn run<F, T, E>(future: &Future<T>, f: F, counted: &mut Counted<'_>)
 where
     F: FnOnce() -> Result<T, E>,
@@ -258,6 +259,7 @@ struct Counted<'a> {
 }
 
 impl Counted<'_> {
+    #[inline]
     fn take_off(&mut self) {
         if let Some(unfinished) = self.unfinished.take().and_then(Weak::upgrade) {
             let mut unfinished = lock(&unfinished);

@@ -82,6 +82,22 @@ impl<'a, T> LentValue<'a, T> {
         })
     }
 
+    /// Moves the value out for good. Most often it is there, and was not lent to anybody.
+    #[inline]
+    pub(super) fn take(
+        future: &'a Future<T>,
+        mut shared: Acquired<'_, Shared<TypedPart<T>>>,
+        deadline: Deadline,
+    ) -> Result<T, Error> {
+        match mem::replace(&mut shared.typed.outcome, Outcome::None) {
+            Outcome::Value(value) => Ok(value),
+            other => {
+                shared.typed.outcome = other;
+                Ok(LentValue::borrow(future, shared, deadline)?.keep())
+            }
+        }
+    }
+
     /// Does not give the value back.
     pub(super) fn keep(mut self) -> T {
         let mut shared = self.future.acquire();

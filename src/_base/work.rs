@@ -58,10 +58,12 @@ pub(in super::super) const NO_NUMBER: PoolNumber = match NonZeroU32::new(u32::MA
 
 impl<T, W: Work<T> + 'static> Core<T, W> {
     /// For a pool; see [`Shared::pool`].
+    #[inline]
     pub(in super::super) fn new(work: W, pool: PoolNumber) -> Arc<Self> {
         Core::pending(work, Some(pool))
     }
 
+    #[inline]
     pub(super) fn pending(work: W, pool: Option<PoolNumber>) -> Arc<Self> {
         Arc::new(Core {
             condition: Condition::new(Shared {
@@ -78,6 +80,7 @@ impl<T, W: Work<T> + 'static> Core<T, W> {
         })
     }
 
+    #[inline]
     pub(in super::super) fn into_future(self: Arc<Self>) -> Future<T> {
         Future {
             core: self,
