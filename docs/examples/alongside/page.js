@@ -19,6 +19,8 @@ for (const article of document.querySelectorAll('article')) {
   // As they are now: rows and folds come between them later.
   lines.set(article.dataset.file, [...article.querySelector('.l') ? article.querySelector('.code').children : []]);
 }
+// And their words, before there is anything in the margin.
+const texts = new Map([...lines].map(([file, all]) => [file, all.map((line) => line.textContent)]));
 const fileOf = (id) => id.slice(0, id.indexOf(':'));
 const nameOf = (id) => id.slice(id.indexOf(':') + 1);
 const sideOf = (id) => fileOf(id).endsWith('.py') ? 'py' : 'rs';
@@ -88,7 +90,8 @@ function margin(row) {
     button.dataset.rows = group.map((it) => it.n).join(' ');
     margin.append(button);
   }
-  if (margin.childElementCount) line.append(margin);
+  // Before the words, which go around it.
+  if (margin.childElementCount) line.prepend(margin);
 }
 
 // ---- Which files, and which of their lines
@@ -133,11 +136,11 @@ function keep(kept, id) {
   const file = fileOf(id);
   if (!kept.has(file)) kept.set(file, new Set());
   const set = kept.get(file);
-  const all = lines.get(file);
+  const all = texts.get(file);
   const [first, last] = data.defs[id];
   for (let line = first; line <= last; line++) set.add(line);
   // What stands before it and belongs to it.
-  for (let line = first - 1; line >= 0 && /^\s*(\/\/|#|@)/.test(all[line].textContent); line--) set.add(line);
+  for (let line = first - 1; line >= 0 && /^\s*(\/\/|#|@)/.test(all[line]); line--) set.add(line);
   // What it is in.
   const outer = id.replace(/(\.|::)\w+$/, '');
   if (outer !== id && exists(outer)) set.add(data.defs[outer][0]);
@@ -431,9 +434,9 @@ function search(words) {
     names.sort((a, b) => rank(a) - rank(b));
     results = names.slice(0, 40).map((id) => ({ id }));
     if (wanted.length > 2) {
-      for (const [file, all] of lines) {
-        all.forEach((line, number) => {
-          if (results.length < 80 && line.textContent.toLowerCase().includes(wanted)) results.push({ file, number });
+      for (const [file, all] of texts) {
+        all.forEach((text, number) => {
+          if (results.length < 80 && text.toLowerCase().includes(wanted)) results.push({ file, number });
         });
       }
     }
@@ -445,7 +448,7 @@ function list() {
   const found = $('found');
   found.hidden = !results.length;
   found.replaceChildren(...results.map((it, at) => {
-    const [text, where] = it.id ? [nameOf(it.id), fileOf(it.id)] : [lines.get(it.file)[it.number].textContent.trim(), `${it.file}:${it.number + 1}`];
+    const [text, where] = it.id ? [nameOf(it.id), fileOf(it.id)] : [texts.get(it.file)[it.number].trim(), `${it.file}:${it.number + 1}`];
     const button = make('button', { onclick: () => open(it) }, make('small', { textContent: where }), text);
     return make('li', { className: at === result ? 'at' : '' }, button);
   }));
