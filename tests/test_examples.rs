@@ -1012,3 +1012,140 @@ mod isolate {
         assert_eq!((output.code, &*output.stderr), (Some(0), ""));
     }
 }
+
+mod alongside {
+    use super::*;
+
+    /// In one process of its own, with whatever Python there is.
+    fn alongside(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        run(example("alongside").args(arguments))
+    }
+
+    /// Three files as small as they may be.
+    fn write_python(folder: &Path, base: &str) -> PathBuf {
+        let futures = folder.join("Lib/concurrent/futures");
+        fs::create_dir_all(&futures).unwrap();
+        fs::write(futures.join("_base.py"), base).unwrap();
+        fs::write(futures.join("thread.py"), "").unwrap();
+        fs::write(futures.join("process.py"), "x = 1").unwrap();
+        folder.to_owned()
+    }
+
+    #[test]
+    fn the_page_has_both_sources() {
+        let folder = scratch("the_page_has_both_sources");
+        let base = "class _Waiter(object):\n    def new_name(self): return '</script><b>&amp;'\n# \0\u{202e}";
+        write_python(&folder, base);
+        fs::create_dir(folder.join("Include")).unwrap();
+        let header = "#define PY_MINOR_VERSION 13\n#define PY_VERSION              \"3.13.99+\"\n";
+        fs::write(folder.join("Include/patchlevel.h"), header).unwrap();
+        let file = folder.join("page.html");
+        let arguments = [
+            "--python".as_ref(),
+            folder.as_os_str(),
+            "-o".as_ref(),
+            file.as_os_str(),
+        ];
+        let output = alongside(arguments);
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+        assert!(output.stdout.starts_with("Wrote "), "{}", output.stdout);
+        let page = fs::read_to_string(&file).unwrap();
+        for part in [
+            "CPython 3.13.99+",
+            "href=\"#_base.py:_Waiter.new_name\"",
+            "&#39;&lt;/script&gt;&lt;b&gt;&amp;amp;&#39;",
+            "href=\"#_base.rs:_Waiter\"",
+            "href=\"#process/state.rs:",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+        // What the map has, and this Python has not; and the other way round.
+        for row in [
+            r#""py":"_base.py:Future.cancel","#,
+            r#""py":"_base.py:_Waiter.new_name","#,
+        ] {
+            let row = page.split(row).nth(1).unwrap_or_else(|| panic!("{row}"));
+            let state = row.split(r#""state":""#).nth(1).unwrap();
+            assert!(state.starts_with("gone") || state.starts_with("new"));
+        }
+        assert_eq!(
+            page.matches("<script").count(),
+            2,
+            "nothing gets out of its place"
+        );
+        assert_eq!(page.matches("</script").count(), 2);
+        assert!(!page.contains('\0'));
+    }
+
+    #[test]
+    fn without_a_python_there_is_still_ours() {
+        let output = run(example("alongside").env("PATH", ""));
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+        assert!(output.stdout.contains("No Python was found"));
+        assert!(output.stdout.contains("href=\"#_base.rs:_Waiter\""));
+    }
+
+    /// By these, the page tells what is not as in 3.13.
+    #[test]
+    fn the_fingerprints_are_of_the_definitions_that_the_map_has() {
+        let map = fs::read_to_string("docs/map.md").unwrap();
+        let prints = fs::read_to_string("docs/examples/alongside/python-3.13.txt").unwrap();
+        let mut names = Vec::new();
+        for section in map
+            .split("\n## ")
+            .filter(|it| it.contains(".py` and [`"))
+            .take(3)
+        {
+            let file = section.split('`').nth(1).unwrap();
+            let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+            names.extend(rows.map(|row| format!("{file} {}", row.split('`').next().unwrap())));
+        }
+        let known: Vec<&str> = (prints.lines())
+            .map(|line| line.rsplit_once(' ').unwrap().0)
+            .collect();
+        assert_eq!(known, names);
+        // And of its code, where a 3.13 is at hand; a later one may have mended a few.
+        let page = alongside([] as [&str; 0]).stdout;
+        if page.contains("CPython 3.13.") {
+            let same = page.matches(r#""state":"same""#).count();
+            assert!(same * 10 >= known.len() * 9, "{same}");
+            assert_eq!(page.matches(r#""state":"new""#).count(), 0);
+        } else {
+            println!("no Python 3.13 at hand: the fingerprints are not compared");
+        }
+    }
+
+    #[test]
+    fn help_is_printed_and_bad_arguments_are_named() {
+        for help in [&["--help"][..], &["-h"], &["-o", "x", "--help"]] {
+            let output = alongside(help);
+            assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+            assert!(output.stdout.starts_with("Usage: alongside "));
+        }
+        let empty = scratch("bad_arguments_to_alongside");
+        let empty = empty.to_str().unwrap();
+        let nowhere = format!("{empty}/no/page.html");
+        for (arguments, why) in [
+            (&["--python"][..], "--python takes a path"),
+            (&["-o", ""], "-o takes a path"),
+            (&["page.html"], "no option page.html; see --help"),
+            (&["\x1b[31m"], "no option \\u{1b}[31m; see --help"),
+            (&["--python", empty], "no concurrent/futures with"),
+            (
+                &["--python", "\x1b/no"],
+                "\\u{1b}/no: no concurrent/futures",
+            ),
+            (&["-o", &nowhere], "page.html: "),
+        ] {
+            let output = alongside(arguments);
+            assert_eq!((output.code, &*output.stdout), (Some(1), ""), "{why}");
+            assert!(
+                output.stderr.starts_with("alongside: "),
+                "{}",
+                output.stderr
+            );
+            assert!(output.stderr.contains(why), "{}", output.stderr);
+            assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+        }
+    }
+}
