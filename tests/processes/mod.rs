@@ -69,7 +69,8 @@ fn register(registry: &mut Registry) {
         .register(make_object)
         .register(take_object)
         .register(say_after)
-        .register(fail_in_initializer);
+        .register(fail_in_initializer)
+        .register(call_back);
 }
 
 /// The arguments that lead to a test function of this binary, as a worker.
@@ -428,6 +429,13 @@ pub fn say_after(milliseconds: u64, text: String) {
 pub fn fail_in_initializer(port: u16) -> Result<(), Exception> {
     hold(port);
     Err(Exception::msg("error in initializer"))
+}
+
+/// Has whoever listens at this port run the closure of this number, and returns when it has run.
+pub fn call_back(port: u16, number: u64) {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.write_all(&number.to_le_bytes()).unwrap();
+    let _ = stream.read(&mut [0]);
 }
 
 /// Where calls of [`hold`] wait.
