@@ -24,10 +24,12 @@ mod executor;
 mod map;
 mod options;
 mod registry;
+mod returns;
 mod state;
 
 use self::completion::{abandon, Completion};
 use self::errors::describe;
+use self::returns::Returns;
 use self::state::{Executing, InHand, Shutdown, Worker};
 use super::_base::{
     BrokenExecutor, Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError,
@@ -37,7 +39,7 @@ use super::stdlib::multiprocessing::connection::{Connection, Incoming, Message, 
 use super::stdlib::multiprocessing::process::Process;
 use super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::stdlib::process_wide;
-use super::stdlib::threading::{lock, Acquired, Condition, Deadline, Thread};
+use super::stdlib::threading::{Acquired, Condition, Deadline, Thread};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -121,18 +123,14 @@ const SUMMONED: u8 = 3;
 /// After so many processes in a row that died before they were ready, a pool is broken.
 const FAILED_STARTS: usize = 3;
 
-/// How often a call comes back from a worker that died before it could begin, at most. It may be what the
-/// workers die of, in loading its arguments.
-const RETURNS: usize = 3;
-
 /// A submitted call: its future, and the message that asks a worker for it.
 ///
 /// CPython: `_WorkItem` and `_CallItem` in `process.py`.
 struct _WorkItem<F: ?Sized = dyn Completion> {
     call_item: Message,
     options: CallOptions,
-    /// How often it came back.
-    returns: Mutex<usize>,
+    /// How often it came back to the queue.
+    returns: Mutex<Returns>,
     future: F,
 }
 
@@ -143,17 +141,6 @@ impl _WorkItem {
     /// not block, whatever the worker is at.
     fn is_small(&self) -> bool {
         self.call_item.len() <= 4096
-    }
-
-    /// Makes the call pending again, unless that was done too often.
-    fn comes_back(&self) -> bool {
-        let mut returns = lock(&self.returns);
-        *returns += 1;
-        let again = *returns <= RETURNS;
-        if again {
-            self.future.set_pending();
-        }
-        again
     }
 }
 
@@ -436,6 +423,7 @@ impl _ExecutorManagerThread {
         let started = !matches!(end, End::NotStarted(_));
         let broken = |cause| BrokenProcessPool { pid, status, cause };
         let break_pool = self.pool.on_crash == OnCrash::BreakPool;
+        let open = !state.forced && state.broken.is_none();
         match (end, worker.in_hand) {
             (
                 _,
@@ -452,7 +440,10 @@ impl _ExecutorManagerThread {
                 failed.push((in_hand.work_item, exception));
             }
             (End::Ended { unread }, Some(in_hand))
-                if (unread || !in_hand.sent) && in_hand.work_item.comes_back() =>
+                if open
+                    && in_hand
+                        .work_item
+                        .comes_back(self.pool.on_crash, unread || !in_hand.sent) =>
             {
                 state.work_items.push_front(in_hand.work_item);
             }
@@ -496,7 +487,8 @@ impl _ExecutorManagerThread {
 /// A process of the pool terminated abruptly, so the pool is not usable any more: the exception of every
 /// call that was pending or running then. It converts into a [`BrokenExecutor`].
 ///
-/// A pool that is made with [`OnCrash::FailCall`] fails one call instead, with [`WorkerDied`].
+/// A pool that is made with [`OnCrash::FailCall`] fails one call instead, with [`WorkerDied`]; one with
+/// [`OnCrash::Retry`] makes the call again.
 ///
 /// CPython: `BrokenProcessPool` in `process.py`; it names the process from 3.15 on.
 #[derive(Clone, Debug)]
@@ -869,6 +861,8 @@ impl Pool {
 
     /// CPython: `ProcessPoolExecutor._force_shutdown` in 3.14's `process.py`.
     fn _force_shutdown(&self, operation: impl Fn(&mut Worker)) {
+        // From here on, no call comes back to the queue, which is emptied only once.
+        self.lock().forced = true;
         let options = ShutdownOptions::new().wait(false).cancel_futures(true);
         let _ = self.shutdown(options, Shutdown::Executor, Deadline::Now);
         self.lock().processes.values_mut().for_each(operation);

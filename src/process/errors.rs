@@ -9,7 +9,8 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 /// The process that ran the call has died, and the pool goes on with others: the exception of the call
-/// with [`OnCrash::FailCall`](super::OnCrash::FailCall).
+/// with [`OnCrash::FailCall`](super::OnCrash::FailCall), and with
+/// [`OnCrash::Retry`](super::OnCrash::Retry) after the last attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerDied {
     pub(super) pid: Option<u32>,

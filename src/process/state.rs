@@ -35,6 +35,8 @@ pub(super) struct Executing {
     pub(super) started: usize,
     pub(super) broken: Option<BrokenProcessPool>,
     pub(super) shutdown: Option<Shutdown>,
+    /// The pool was ended by force: what was running is not run again.
+    pub(super) forced: bool,
     /// The thread that watches the deadlines, once it was needed, until the pool is over.
     pub(super) watchdog: Option<Arc<Thread>>,
     /// Counts what the watchdog has to know of: new deadlines, and ends.

@@ -42,6 +42,7 @@ fn register(registry: &mut Registry) {
         .register(kills_itself_after)
         .register(hold)
         .register(touch)
+        .register(aborts_first_at)
         .register(grandchild)
         .register(standard_input)
         .register(prints)
@@ -204,6 +205,16 @@ pub fn touch(path: String, line: String) {
         .open(path)
         .unwrap();
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+/// Appends a line to a file, and dies if the line says so and stands there for the first time.
+pub fn aborts_first_at(path: String, n: u64, deadly: u64) -> u64 {
+    touch(path.clone(), n.to_string());
+    let times = |text: String| text.lines().filter(|line| *line == n.to_string()).count();
+    if n == deadly && times(fs::read_to_string(path).unwrap()) == 1 {
+        process::abort();
+    }
+    n
 }
 
 /// Leaves a process behind that has inherited what can be inherited, and dies. Returns nothing.
@@ -448,6 +459,14 @@ impl Holder {
 
     pub fn port(&self) -> u16 {
         self.0.local_addr().unwrap().port()
+    }
+
+    /// Whether a call has begun that nobody has waited for here.
+    pub fn is_wanted(&self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        let accepted = self.0.accept();
+        self.0.set_nonblocking(false).unwrap();
+        accepted.is_ok()
     }
 
     /// Waits until a call has begun. It is let go when what this returns is dropped.
