@@ -541,3 +541,30 @@ fn neighbours_in_cpython_are_near_each_other_here() {
         "too far apart, and excused"
     );
 }
+
+/// What the guide sends its readers to: every name that it gives in the lines "Here".
+#[test]
+fn the_guide_names_what_there_is() {
+    let ours = ours();
+    let guide = read("docs/reading-guide.md");
+    let mut count = 0;
+    for line in guide
+        .lines()
+        .filter_map(|it| it.strip_prefix("- **Here:** "))
+    {
+        // `impl Drop for Pool` is `Pool::drop`.
+        let names = names(line)
+            .into_iter()
+            .map(|name| match name.strip_prefix("impl Drop for ") {
+                Some(name) => format!("{name}::drop"),
+                None => name.to_owned(),
+            });
+        for name in names.filter(|name| !name.ends_with(".rs") && name != "mpsc") {
+            let end = format!("::{name}");
+            let known = ours.keys().any(|it| *it == name || it.ends_with(&end));
+            assert!(known, "{name} is not in src, but in the guide: {line}");
+            count += 1;
+        }
+    }
+    assert!(count > 40, "{count}");
+}
