@@ -408,6 +408,37 @@ fn row_26_a_worker_survives_drops_that_panic() {
     });
 }
 
+/// What stop 7 of the guide says of the order in `set_result`.
+#[test]
+fn whoever_waits_is_woken_before_the_callbacks_are_called() {
+    watchdog("a callback that waits for those who wait", || {
+        for _ in 0..200 {
+            let future = Future::new();
+            let (sender, woken) = mpsc::channel();
+            let threads = [0, 1].map(|way| {
+                let (future, sender) = (future.clone(), sender.clone());
+                thread::spawn(move || {
+                    match way {
+                        0 => assert_eq!(future.result(None).unwrap(), 1),
+                        _ => assert_eq!(wait([future], None, ALL_COMPLETED).done.len(), 1),
+                    }
+                    sender.send(()).unwrap();
+                })
+            });
+            future.add_done_callback(move |future| {
+                assert_eq!(future.state(), State::Finished);
+                // Both had to take the future's lock to see that.
+                woken.recv().unwrap();
+                woken.recv().unwrap();
+            });
+            future.set_result(1).unwrap();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        }
+    });
+}
+
 #[test]
 fn row_29_an_error_and_a_panic_are_both_exceptions() {
     watchdog("two calls that fail", || {

@@ -213,6 +213,8 @@ fn table(section: &str) -> Vec<Vec<String>> {
         .filter(|line| line.starts_with('|'))
         .skip(2)
         .map(|line| {
+            // An empty cell has a space on either side, too.
+            let line = line.replace("| |", "|  |");
             let line = line.trim_start_matches("| ").trim_end_matches('|');
             line.split(" | ")
                 .map(|cell| cell.trim().to_owned())
@@ -229,10 +231,17 @@ fn names(cell: &str) -> Vec<&str> {
 const BASE: &str = "`_base.py`";
 const THREAD: &str = "`thread.py`";
 const PROCESS: &str = "`process.py`";
+const NEW_THREAD: &str = "New in 3.14: `thread.py`";
+const NEW_PROCESS: &str = "New in 3.14: `process.py`";
 const ONLY_OURS: &str = "What only this project has";
 const PICKLE: &str = "`pickle.py`";
 const MULTIPROCESSING: &str = "`multiprocessing`";
 const PRIVATE: &str = "What the port needs";
+
+/// The columns of the sections that mirror a module of CPython, behind its own names.
+const IN_3_14: usize = 1;
+const HERE: usize = 2;
+const NOTES: usize = 3;
 
 /// The sections that mirror a module of CPython, each with the file that does.
 const SECTIONS: [(&str, &str); 3] = [
@@ -252,9 +261,11 @@ fn in_file(file: &str) -> Definitions {
 fn mapped() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for (section, column) in [
-        (BASE, 1),
-        (THREAD, 1),
-        (PROCESS, 1),
+        (BASE, HERE),
+        (THREAD, HERE),
+        (PROCESS, HERE),
+        (NEW_THREAD, 1),
+        (NEW_PROCESS, 1),
         (ONLY_OURS, 0),
         (PICKLE, 0),
         (MULTIPROCESSING, 0),
@@ -351,18 +362,18 @@ fn definitions_stand_in_cpythons_order() {
         let ours = in_file(file);
         let mut rows = Vec::new();
         for row in table(section) {
-            assert_eq!(row.len(), 3, "{row:?}");
-            match names(&row[1]).first() {
+            assert_eq!(row.len(), 4, "{row:?}");
+            match names(&row[HERE]).first() {
                 Some(name) => {
                     let it = ours.get(*name);
                     let it = it.unwrap_or_else(|| panic!("{name} has left {file}"));
-                    let excuse = row[2].strip_prefix("Out of order: ");
+                    let excuse = row[NOTES].strip_prefix("Out of order: ");
                     rows.push((it.line, excuse.map_or(false, |why| why.len() > 10), row));
                 }
                 // There is none, and the map says why.
                 None => {
-                    assert_eq!(row[1], "none", "{row:?}");
-                    assert!(!row[2].is_empty(), "{row:?}");
+                    assert_eq!(row[HERE], "none", "{row:?}");
+                    assert!(!row[NOTES].is_empty(), "{row:?}");
                 }
             }
         }
@@ -463,6 +474,53 @@ fn everything_of_cpythons_is_in_the_map() {
     }
 }
 
+/// A line of these files: which file, which definition, and a number that changes with its code.
+fn prints(path: &str) -> BTreeMap<String, String> {
+    let text = read(path);
+    let lines = text.lines().map(|line| line.rsplit_once(' ').unwrap());
+    let prints: BTreeMap<_, _> = lines
+        .map(|(name, print)| (name.to_owned(), print.to_owned()))
+        .collect();
+    assert!(prints.len() > 140, "{path}");
+    prints
+}
+
+/// The second column, and the sections of what is new: against 3.14.2's definitions.
+#[test]
+fn what_3_14_has_changed_is_in_the_map() {
+    let before = prints("docs/examples/alongside/python-3.13.txt");
+    let after = prints("tests/alongside/python-3.14.txt");
+    let mut mapped = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for (section, _) in SECTIONS {
+        let file = section.trim_matches('`');
+        for row in table(section) {
+            let name = format!("{file} {}", names(&row[0])[0]);
+            let later = &row[IN_3_14];
+            match after.get(&name) {
+                None if later.starts_with("gone") => {}
+                Some(print) if before.get(&name) == Some(print) && !later.starts_with("gone") => {}
+                Some(_) if later.len() > 5 && !later.starts_with("gone") => {}
+                _ => wrong.push(format!("{name}: {later}")),
+            }
+            mapped.insert(name);
+        }
+    }
+    for (section, file) in [(NEW_THREAD, "thread.py"), (NEW_PROCESS, "process.py")] {
+        for row in table(section) {
+            let name = format!("{file} {}", names(&row[0])[0]);
+            if before.contains_key(&name) || !after.contains_key(&name) {
+                wrong.push(format!("{name} is not new"));
+            }
+            assert!(row[1] != "none" || !row[2].is_empty(), "{row:?}");
+            mapped.insert(name);
+        }
+    }
+    let missing = after.keys().filter(|name| !mapped.contains(*name));
+    wrong.extend(missing.map(|name| format!("{name} is not in the map")));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// Two neighbours in CPython may stand so much farther apart here. A line of Python is a line and a half
 /// of Rust, at the least: braces, types, `match`.
 fn bound(theirs: usize) -> usize {
@@ -503,7 +561,7 @@ fn neighbours_in_cpython_are_near_each_other_here() {
         let lines: BTreeMap<_, _> = theirs(&listed, module).into_iter().collect();
         let mut previous: Option<(String, usize, usize)> = None;
         for row in table(section) {
-            let here = match names(&row[1]).first() {
+            let here = match names(&row[HERE]).first() {
                 Some(name) => ours[*name].code_line,
                 None => continue,
             };
@@ -514,7 +572,7 @@ fn neighbours_in_cpython_are_near_each_other_here() {
                 gaps.push((gap, format!("{module}{previous} .. {name}")));
             }
             // The neighbour of what follows is the last definition that stands in order.
-            if row[2].starts_with("Out of order") {
+            if row[NOTES].starts_with("Out of order") {
                 continue;
             }
             previous = Some((name, there, here));
@@ -540,4 +598,31 @@ fn neighbours_in_cpython_are_near_each_other_here() {
         sorted(excused),
         "too far apart, and excused"
     );
+}
+
+/// What the guide sends its readers to: every name that it gives in the lines "Here".
+#[test]
+fn the_guide_names_what_there_is() {
+    let ours = ours();
+    let guide = read("docs/reading-guide.md");
+    let mut count = 0;
+    for line in guide
+        .lines()
+        .filter_map(|it| it.strip_prefix("- **Here:** "))
+    {
+        // `impl Drop for Pool` is `Pool::drop`.
+        let names = names(line)
+            .into_iter()
+            .map(|name| match name.strip_prefix("impl Drop for ") {
+                Some(name) => format!("{name}::drop"),
+                None => name.to_owned(),
+            });
+        for name in names.filter(|name| !name.ends_with(".rs") && name != "mpsc") {
+            let end = format!("::{name}");
+            let known = ours.keys().any(|it| *it == name || it.ends_with(&end));
+            assert!(known, "{name} is not in src, but in the guide: {line}");
+            count += 1;
+        }
+    }
+    assert!(count > 40, "{count}");
 }

@@ -17,6 +17,8 @@ pub struct Row {
 pub struct Section {
     /// `_base.py`; or nothing.
     pub python: Option<String>,
+    /// Of what a Python after 3.13 has, and 3.13 has not.
+    pub is_new: bool,
     pub title: String,
     pub rows: Vec<Row>,
 }
@@ -106,12 +108,13 @@ pub fn map(text: &str) -> Vec<Section> {
                 ours: (names(&cell(Some(here))).into_iter().map(str::to_owned)).collect(),
                 in_order: !note.starts_with("Out of order"),
                 note,
-                later: cell(column("3.14")),
+                later: cell(column("in 3.14")),
             }
         });
         let rows = rows.collect();
         sections.push(Section {
             python,
+            is_new: title.starts_with("New in "),
             title,
             rows,
         });

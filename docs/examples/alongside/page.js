@@ -76,7 +76,7 @@ function margin(row) {
   const margin = line.querySelector('.margin') || make('span', { className: 'margin' });
   const was = { changed: ['\u0394', 'Not what it was in 3.13'], new: ['+', 'New since 3.13'] }[row.state];
   if (was) margin.append(make('button', { className: 'was', title: was[1], textContent: was[0], onclick: () => choose(row.py) }));
-  if (!row.rs.length && row.state !== 'new') {
+  if (!row.rs.length && (row.state !== 'new' || row.note)) {
     margin.append(make('button', { title: 'No counterpart here', textContent: '\u2205', onclick: () => choose(row.py) }));
   }
   const all = divergencesAt.get(row.py) || [];
@@ -332,7 +332,7 @@ function describe() {
     const names = row ? row.rs : right ? [right] : [];
     if (left) pair.append(make('b', {}, exists(left) ? link(left) : nameOf(left)));
     pair.append(make('span', { className: 'arrow', textContent: left ? '\u2194' : 'here:' }));
-    if (!names.length) pair.append(make('span', { textContent: row.state === 'new' ? 'not in the map' : 'none' }));
+    if (!names.length) pair.append(make('span', { textContent: row.state === 'new' && !row.note ? 'not in the map' : 'none' }));
     names.forEach((id) => pair.append(make('b', {}, link(id))));
     const text = row ? row.note : oursByRs.get(right)?.note;
     if (text) pair.append(make('span', { innerHTML: text }));

@@ -165,7 +165,7 @@ pub fn build(input: &Input) -> String {
         .collect();
     let map = documents::map(&input.map);
     let mut known = BTreeMap::new();
-    for section in &map {
+    for section in map.iter().filter(|section| !section.is_new) {
         if let Some(file) = &section.python {
             let names = section.rows.iter().map(|row| row.theirs.clone());
             known
@@ -289,8 +289,11 @@ fn rows(sources: &Sources, map: &[Section]) -> String {
             .map(|pair| pair.1);
         let source = sources.theirs.iter().find(|source| source.file == *python);
         for row in &section.rows {
-            mapped.insert((python.clone(), row.theirs.clone()));
-            let state = match source.map(|source| (source, source.find(&row.theirs))) {
+            let found = source.map(|source| (source, source.find(&row.theirs)));
+            let state = match found {
+                // Of what is new, only what this Python has is shown.
+                Some((_, Some(_))) if section.is_new => "new",
+                _ if section.is_new => continue,
                 None => "same",
                 Some((_, None)) => "gone",
                 Some((source, Some(it))) => {
@@ -301,6 +304,7 @@ fn rows(sources: &Sources, map: &[Section]) -> String {
                     }
                 }
             };
+            mapped.insert((python.clone(), row.theirs.clone()));
             let link = |name: &str| {
                 sources
                     .rust(rust, name)
