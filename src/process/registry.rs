@@ -4,16 +4,18 @@
 //! The functions that a worker process can be asked to call, and how it finds them.
 
 use super::super::_base::{Exception, LOGGER};
-use super::super::stdlib::multiprocessing::connection::Incoming;
+use super::super::stdlib::multiprocessing::bridge::bridge_main;
+use super::super::stdlib::multiprocessing::connection::{Connection, Incoming, Receiver};
 use super::super::stdlib::multiprocessing::spawn;
 use super::super::stdlib::pickle::{DispatchTable, Dump, Load, Pickler, RemoteError, Unpickler};
 use super::super::stdlib::process_wide;
-use super::_process_worker;
+use super::{_process_worker, message, NAMES};
 use std::any::{type_name, TypeId};
 use std::collections::hash_map::DefaultHasher;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 use std::hash::{Hash, Hasher};
+use std::io;
 use std::marker::PhantomData;
 use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -32,6 +34,8 @@ pub struct Registry {
     /// Where a function is in `functions`.
     numbers: HashMap<TypeId, u32>,
     errors: DispatchTable,
+    /// The names of all that was registered, in order.
+    names: Vec<&'static str>,
     /// Equal on two sides that have registered the same.
     fingerprint: u64,
 }
@@ -92,7 +96,8 @@ impl Registry {
     }
 
     /// Of names alone, since another build of the same program has other `TypeId`s.
-    fn add_to_fingerprint(&mut self, name: &str) {
+    fn add_to_fingerprint(&mut self, name: &'static str) {
+        self.names.push(name);
         let mut hasher = DefaultHasher::new();
         (self.fingerprint, name).hash(&mut hasher);
         self.fingerprint = hasher.finish();
@@ -115,6 +120,67 @@ impl Registry {
 
     pub(super) fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// Appends the names of all that was registered.
+    pub(super) fn dump_names(&self, reply: &mut Vec<u8>) {
+        let names: Vec<String> = self.names.iter().map(ToString::to_string).collect();
+        // Texts can always be dumped.
+        let _ = names.dump(&mut self.pickler(reply));
+    }
+
+    /// Compares this with what a worker has registered, which it says when it starts. Returns in words what
+    /// differs, if anything does.
+    ///
+    /// # Errors
+    ///
+    /// When the stream has ended.
+    pub(super) fn compare(
+        &self,
+        connection: &Connection,
+        receiver: &mut Receiver,
+    ) -> io::Result<Option<String>> {
+        let fingerprint = receiver.recv_bytes(connection)?;
+        if fingerprint.received == self.fingerprint.to_le_bytes() {
+            return Ok(None);
+        }
+        connection.send(&message(|bytes| bytes.push(NAMES)))?;
+        let mut names = receiver.recv_bytes(connection)?;
+        let names = Vec::load(&mut self.unpickler(&mut names)).unwrap_or_default();
+        let difference = self.difference(&names);
+        Ok(Some(format!(
+            "the worker process has registered other functions than this one: {difference}"
+        )))
+    }
+
+    /// In what the registry differs that has registered these, in words.
+    fn difference(&self, names: &[String]) -> String {
+        let list = |names: Vec<&str>| {
+            let shown = names.len().min(5);
+            let mut list = names[..shown].join(", ");
+            if names.len() > shown {
+                list += &format!(" and {} more", names.len() - shown);
+            }
+            list
+        };
+        let theirs: HashSet<&str> = names.iter().map(|name| &**name).collect();
+        let ours: HashSet<&str> = self.names.iter().copied().collect();
+        let without = |names: Vec<&'_ str>, others: &HashSet<&str>| {
+            list(
+                names
+                    .into_iter()
+                    .filter(|name| !others.contains(name))
+                    .collect(),
+            )
+        };
+        let lacks = without(self.names.clone(), &theirs);
+        let has = without(names.iter().map(|name| &**name).collect(), &ours);
+        match (&*lacks, &*has) {
+            ("", "") => "it has the same ones, in another order".to_owned(),
+            (lacks, "") => format!("it lacks {lacks}"),
+            ("", has) => format!("it also has {has}"),
+            (lacks, has) => format!("it lacks {lacks}, and has {has}"),
+        }
     }
 
     /// The number of a function.
@@ -170,6 +236,9 @@ impl Registry {
 pub fn freeze_support(register: impl FnOnce(&mut Registry)) {
     let mut registry = Registry::default();
     register(&mut registry);
+    if spawn::is_bridge() {
+        bridge_main();
+    }
     // In a worker, too: a call may use a pool of its own.
     let published = registry.publish();
     if let Some(registry) = published.filter(|_| spawn::is_forking()) {

@@ -5,7 +5,8 @@
 //! thing: there its pool is broken.
 
 use super::super::stdlib::threading::lock;
-use super::{_WorkItem, OnCrash};
+use super::state::InHand;
+use super::OnCrash;
 
 /// How often a call comes back from a worker that died before it could begin, at most. It may be what the
 /// workers die of, in loading its arguments.
@@ -20,15 +21,16 @@ pub(super) struct Returns {
     begun: u32,
 }
 
-impl _WorkItem {
-    /// Makes the call pending again, unless that was done too often.
+impl InHand {
+    /// Makes the call pending again, unless that was done too often. `unread`: it is known that the worker has
+    /// not read it.
     pub(super) fn comes_back(&self, on_crash: OnCrash, unread: bool) -> bool {
-        let mut returns = lock(&self.returns);
+        let mut returns = lock(&self.work_item.returns);
         let retries = match on_crash {
             OnCrash::Retry(retries) => retries,
             _ => 0,
         };
-        let again = if unread && returns.unread < UNREAD {
+        let again = if (unread || !self.sent) && returns.unread < UNREAD {
             returns.unread += 1;
             true
         } else if returns.begun < retries {
@@ -38,7 +40,7 @@ impl _WorkItem {
             false
         };
         if again {
-            self.future.set_pending();
+            self.work_item.future.set_pending();
         }
         again
     }

@@ -43,6 +43,9 @@ fn register(registry: &mut Registry) {
         .register(hold)
         .register(touch)
         .register(aborts_first_at)
+        .register(variable)
+        .register(takes_a_while)
+        .register(prints_lines)
         .register(grandchild)
         .register(standard_input)
         .register(prints)
@@ -234,6 +237,26 @@ pub fn prints(text: String) {
     println!("{text}");
     print!("{text}");
     eprintln!("{text}");
+}
+
+/// A variable of the process's environment.
+pub fn variable(name: String) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Longer than any test.
+pub fn takes_a_while(_: String) {
+    sleep_ms(3_600_000);
+}
+
+/// Prints so many lines, each of the same text so many times, in pieces.
+pub fn prints_lines(text: String, lines: usize) {
+    for _ in 0..lines {
+        for _ in 0..20 {
+            print!("{text}");
+        }
+        println!();
+    }
 }
 
 static COUNT: std::sync::Mutex<i64> = std::sync::Mutex::new(0);
