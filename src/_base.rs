@@ -36,7 +36,7 @@ pub(super) use self::executor::Cause;
 use self::executor::{Exit, TryExit};
 use self::futures::{Erased, Futures};
 use self::lent::{Borrowers, LentValue};
-use self::map::Chunk;
+pub(super) use self::map::{Chunk, NextTask};
 use self::nesting::Nesting;
 use super::stdlib::exceptions::without_paths;
 use super::stdlib::keyed_list::KeyedList;
@@ -663,13 +663,15 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
     waited
 }
 
-/// Takes the result, then cancels: after a time-out nobody will ask again, and on a future that is done
-/// `cancel` does nothing.
+/// Takes the result, or cancels: after a time-out nobody will ask again. (CPython cancels either way,
+/// which is nothing to a future that is done.)
 ///
 /// CPython: `_result_or_cancel` in `_base.py`.
 fn _result_or_cancel<T>(fut: &Future<T>, deadline: Deadline) -> Result<T, Error> {
     let result = fut.take(deadline);
-    fut.cancel();
+    if result.is_err() {
+        fut.cancel();
+    }
     result
 }
 
@@ -1328,34 +1330,27 @@ pub trait Executor {
 impl<T, U: Submit<T>> Iterator for Map<T, U> {
     type Item = Result<T, Error>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.started = true;
-        loop {
-            match self.chunk.next() {
-                Some(Ok(value)) => return Some(Ok(value)),
-                Some(Err(exception)) => {
-                    self.close();
-                    return Some(Err(Error::Exception(exception)));
-                }
-                None => {}
-            }
-            let future = match self.fs.pop_front() {
-                Some(future) => future,
-                None => {
-                    let error = self.refused.take()?;
-                    return Some(Err(Error::Exception(error.into())));
-                }
-            };
-            match _result_or_cancel(&future, self.deadline) {
-                Ok(chunk) => self.chunk = chunk.into_iter(),
-                Err(error) => {
-                    self.close();
-                    return Some(Err(error));
-                }
-            }
-            // Not earlier: until its result was there, the future counted towards `buffersize`.
-            self.submit_next();
+        match self.values.next() {
+            Some(value) => Some(Ok(value)),
+            None => self.next_chunk(),
         }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.bounds()
+    }
+
+    /// What all consumers but `for` and `collect::<Result<..>>` are made of.
+    fn fold<B, G: FnMut(B, Self::Item) -> B>(mut self, init: B, mut g: G) -> B {
+        let mut folded = init;
+        while let Some(result) = self.next() {
+            folded = g(folded, result);
+            let values = mem::replace(&mut self.values, Vec::new().into_iter());
+            folded = values.map(Ok).fold(folded, &mut g);
+        }
+        folded
     }
 }
 
@@ -1366,8 +1361,14 @@ impl<T, U: Submit<T>> Iterator for Map<T, U> {
 pub struct Map<T, U = ()> {
     /// Submitted, and their results not taken yet, in the order of the items.
     fs: VecDeque<Future<Chunk<T>>>,
+    /// How many items these have.
+    items: usize,
     /// What is left of the results that were taken last.
-    chunk: IntoIter<Result<T, Exception>>,
+    values: IntoIter<T>,
+    /// What is to be yielded behind these: the failure that ended their task.
+    failure: Option<Exception>,
+    /// Results that were taken, and not looked at yet.
+    taken: Option<Chunk<T>>,
     /// The limit for all results together.
     deadline: Deadline,
     /// Where further tasks come from. `None` once there are no more.

@@ -25,6 +25,8 @@ pub struct Scale {
     pub rounds: usize,
     /// For each round of a workload.
     pub tasks: usize,
+    /// For each round of `map`, in large chunks.
+    pub mapped: usize,
     /// For each round of `real work`.
     pub items: usize,
     /// How many tasks `growth` compares.
@@ -39,6 +41,7 @@ const FULL: Scale = Scale {
     mode: "full",
     rounds: 11,
     tasks: 100_000,
+    mapped: 2_000_000,
     items: 200,
     sizes: &[10_000, 100_000, 1_000_000],
     queued: 1_000_000,
@@ -49,6 +52,7 @@ const QUICK: Scale = Scale {
     mode: "quick",
     rounds: 5,
     tasks: 20_000,
+    mapped: 400_000,
     items: 80,
     sizes: &[10_000, 100_000],
     queued: 200_000,
@@ -60,6 +64,7 @@ const TEST: Scale = Scale {
     mode: "test",
     rounds: 1,
     tasks: 400,
+    mapped: 4_000,
     items: 4,
     sizes: &[100, 400],
     queued: 10_000,

@@ -104,6 +104,34 @@ pub fn short_calls(report: &mut Report, options: &Options) -> io::Result<()> {
     Ok(())
 }
 
+/// `map` beside what it replaces, at several sizes of its chunks.
+pub fn map(report: &mut Report, options: &Options) -> io::Result<()> {
+    let items = options.scale.mapped;
+    let here = &RefCell::new(Box::new(Here::default()) as Box<dyn Runner>);
+    for (case, map, by_hand, share, at_most) in [
+        ("1000 items a call", "map-1000", "by-hand-1000", 1, 1.3),
+        ("256 items a call", "map-256", "by-hand-256", 1, 1.3),
+        ("16 items a call", "map-16", "by-hand-16", 4, 1.3),
+        ("1 item a call", "map-1", "by-hand-1", 20, 1.25),
+    ] {
+        if !options.picks("map", case) {
+            continue;
+        }
+        let contender = |workload: &'static str, who: &str| {
+            let run = move || here.borrow_mut().run(workload, 2, items / share);
+            Contender::new(case.to_owned(), who.to_owned(), items / share, run)
+        };
+        let contenders = vec![
+            contender(map, NAME),
+            contender(by_hand, "submit, take_result"),
+        ];
+        let figures = report.compare("map", "ns/item", contenders);
+        let what = format!("{case}, over calls by hand");
+        report.goal("map", &what, figures[0].over(figures[1]), Some(at_most));
+    }
+    Ok(())
+}
+
 /// What a task costs among ten thousand, and among a million.
 pub fn growth(report: &mut Report, options: &Options) -> io::Result<()> {
     let sizes = options.scale.sizes;

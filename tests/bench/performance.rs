@@ -29,6 +29,7 @@ fn main() -> io::Result<()> {
         measures::workloads,
         measures::first_burst,
         measures::short_calls,
+        measures::map,
         measures::growth,
         measures::memory,
         measures::contention,

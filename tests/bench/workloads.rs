@@ -4,8 +4,8 @@
 //! for `memory`, which returns bytes. What has to be prepared first is not timed.
 
 use concurrent_futures::{
-    as_completed, wait, Executor, Future, ReturnWhen, ShutdownOptions, ThreadPoolExecutor,
-    ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION,
+    as_completed, wait, Executor, Future, MapOptions, ReturnWhen, ShutdownOptions,
+    ThreadPoolExecutor, ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION,
 };
 use std::collections::HashSet;
 use std::sync::mpsc::{channel, Sender};
@@ -25,6 +25,18 @@ pub const WORKLOADS: &[(&str, Workload)] = &[
     ("wait-all-completed", wait_all_completed),
     ("set", set),
     ("map", map),
+    ("map-1000", |pool, tasks| map_in_chunks(pool, tasks, 1_000)),
+    ("map-256", |pool, tasks| map_in_chunks(pool, tasks, 256)),
+    ("map-16", |pool, tasks| map_in_chunks(pool, tasks, 16)),
+    ("map-1", |pool, tasks| map_in_chunks(pool, tasks, 1)),
+    ("by-hand-1000", |pool, tasks| {
+        chunks_by_hand(pool, tasks, 1_000)
+    }),
+    ("by-hand-256", |pool, tasks| {
+        chunks_by_hand(pool, tasks, 256)
+    }),
+    ("by-hand-16", |pool, tasks| chunks_by_hand(pool, tasks, 16)),
+    ("by-hand-1", calls_by_hand),
     ("cancel", cancel),
     ("shutdown-cancel", shutdown_cancel),
     ("real-work", real_work),
@@ -147,6 +159,52 @@ fn map(pool: &ThreadPoolExecutor, tasks: usize) -> f64 {
     let results = pool.map(|i| i, 0..tasks).expect("an open pool");
     check(results.map(|result| result.expect("a result")).sum(), tasks);
     per_task(start, tasks)
+}
+
+/// Maps so many items a task, and adds the results up.
+fn map_in_chunks(pool: &ThreadPoolExecutor, items: usize, chunksize: usize) -> f64 {
+    let start = Instant::now();
+    let options = MapOptions::new().chunksize(chunksize);
+    let results = pool
+        .map_with(successor, 0..items, options)
+        .expect("an open pool");
+    let sum: usize = results.map(|result| result.expect("a result")).sum();
+    check(sum - items, items);
+    per_task(start, items)
+}
+
+/// What that replaces: lists of items, a call for each, and lists of results.
+fn chunks_by_hand(pool: &ThreadPoolExecutor, items: usize, chunksize: usize) -> f64 {
+    let start = Instant::now();
+    let mut numbers = 0..items;
+    let next_chunk = || {
+        let chunk: Vec<usize> = numbers.by_ref().take(chunksize).collect();
+        Some(chunk).filter(|chunk| !chunk.is_empty())
+    };
+    let submit = |chunk: Vec<usize>| {
+        let task = move || chunk.into_iter().map(successor).collect::<Vec<usize>>();
+        pool.submit(task).expect("an open pool")
+    };
+    let futures: Vec<_> = std::iter::from_fn(next_chunk).map(submit).collect();
+    let chunks = futures
+        .into_iter()
+        .map(|future| future.take_result(None).expect("a result"));
+    check(chunks.flatten().sum::<usize>() - items, items);
+    per_task(start, items)
+}
+
+/// A call for each item.
+fn calls_by_hand(pool: &ThreadPoolExecutor, items: usize) -> f64 {
+    let start = Instant::now();
+    let submit = |i| pool.submit(move || successor(i)).expect("an open pool");
+    let futures: Vec<_> = (0..items).map(submit).collect();
+    check(futures.into_iter().map(value).sum::<usize>() - items, items);
+    per_task(start, items)
+}
+
+/// What is mapped.
+fn successor(number: usize) -> usize {
+    number + 1
 }
 
 /// Cancels every task behind a busy worker.
