@@ -29,6 +29,10 @@ pub struct Scale {
     pub mapped: usize,
     /// For each round of `real work`.
     pub items: usize,
+    /// How many calls after a rest make a figure.
+    pub rested: usize,
+    /// How many of `mixed calls` there are.
+    pub mixed: usize,
     /// How many tasks `growth` compares.
     pub sizes: &'static [usize],
     /// How many tasks `memory` queues.
@@ -43,6 +47,8 @@ const FULL: Scale = Scale {
     tasks: 100_000,
     mapped: 2_000_000,
     items: 200,
+    rested: 400,
+    mixed: 2_000,
     sizes: &[10_000, 100_000, 1_000_000],
     queued: 1_000_000,
     idle_millis: 2_000,
@@ -54,6 +60,8 @@ const QUICK: Scale = Scale {
     tasks: 20_000,
     mapped: 400_000,
     items: 80,
+    rested: 100,
+    mixed: 400,
     sizes: &[10_000, 100_000],
     queued: 200_000,
     idle_millis: 500,
@@ -66,6 +74,8 @@ const TEST: Scale = Scale {
     tasks: 400,
     mapped: 4_000,
     items: 4,
+    rested: 4,
+    mixed: 20,
     sizes: &[100, 400],
     queued: 10_000,
     idle_millis: 20,
