@@ -21,12 +21,14 @@
 mod callback;
 mod executor;
 mod follow_up;
+mod future_set;
 mod futures;
 mod handle;
 mod lent;
 mod map;
 mod nesting;
 mod options;
+mod positions;
 mod shared;
 mod waker;
 mod work;
@@ -36,18 +38,18 @@ pub(super) use self::executor::Cause;
 use self::executor::{Exit, TryExit};
 use self::futures::{Erased, Futures};
 use self::lent::{Borrowers, LentValue};
-use self::map::Chunk;
+pub(super) use self::map::{Chunk, NextTask};
 use self::nesting::Nesting;
+use self::positions::{Finished, Positions};
 use super::stdlib::exceptions::without_paths;
 use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::logging::Logger;
 use super::stdlib::threading::{lock, Acquired, Condition, Deadline, Event};
 use std::any::type_name;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
-use std::hash::Hash;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::mem;
@@ -57,6 +59,7 @@ use std::time::Duration;
 use std::vec::IntoIter;
 
 pub use self::callback::log_unretrieved;
+pub use self::future_set::{BuildIdentityHasher, FutureSet, IdentityHasher};
 pub use self::futures::{Private, Untyped, Waitable};
 pub use self::map::{MapWith, Submit, Unsubmitted};
 pub use self::options::{MapOptions, ShutdownOptions};
@@ -246,13 +249,13 @@ trait Waiter: Send + Sync {
 struct _AsCompletedWaiter(_Waiter);
 
 impl _AsCompletedWaiter {
-    /// The futures that were added since the last call, in finishing order.
-    fn take_finished_futures(&self) -> Vec<usize> {
+    /// Swaps an empty list for that of the futures that were added since the last call, in finishing order.
+    fn take_finished_futures(&self, list: &mut Vec<usize>) {
         let mut finished_futures = lock(&self.0.finished_futures);
         // While the list is locked. Otherwise a future could be added in between, and its event would be
         // cleared without the future having been seen.
         self.0.event.clear();
-        mem::take(&mut *finished_futures)
+        mem::swap(&mut *finished_futures, list);
     }
 }
 
@@ -346,7 +349,7 @@ impl Waiter for _AllCompletedWaiter {
 /// CPython: `_AcquireFutures` in `_base.py`.
 struct _AcquireFutures<'a> {
     /// The positions of the final ones.
-    done: Vec<usize>,
+    done: Positions,
     /// Whether one of these has an exception.
     failed: bool,
     /// The others, which are held, with their positions.
@@ -356,17 +359,17 @@ struct _AcquireFutures<'a> {
 impl<'a> _AcquireFutures<'a> {
     fn new<T, F: Waitable<T>>(fs: &'a Futures<F>) -> Self {
         let mut acquired = _AcquireFutures {
-            done: Vec::new(),
+            done: Positions::new(fs.given.len()),
             failed: false,
             not_done: Vec::new(),
         };
-        for &position in &fs.ordered {
+        for position in fs.ordered() {
             let shared = match fs.get(position) {
                 Some(future) => future.condition.acquire(),
                 None => continue,
             };
             if shared.state.is_final() {
-                acquired.done.push(position);
+                acquired.done.insert(position);
                 acquired.failed |= shared.failed;
             } else {
                 acquired.not_done.push((position, shared));
@@ -421,7 +424,7 @@ pub struct AsCompleted<T, F: Waitable<T> = Future<T>> {
     /// How many were not yielded yet.
     pending: usize,
     /// The positions of those that are done and not yielded yet, in the order in which to yield them.
-    finished: IntoIter<usize>,
+    finished: Finished,
     waiter: Arc<_AsCompletedWaiter>,
     /// Where the waiter was installed. A future drops it from its list when it tells it.
     installed: Vec<Installed>,
@@ -451,7 +454,7 @@ impl<T, F: Waitable<T>> AsCompleted<T, F> {
             }
         }
         self.fs.given.clear();
-        self.finished = Vec::new().into_iter();
+        self.finished = Finished::new(Positions::default());
         self.pending = 0;
     }
 }
@@ -502,18 +505,9 @@ pub fn as_completed<T, F: Waitable<T>>(
     let done = mem::take(&mut acquired.done);
     let dyn_waiter: Arc<dyn Waiter> = Arc::clone(&waiter) as _;
     let installed = acquired.install(&dyn_waiter);
-    // They are in the order of locking, and are to be yielded in the order given. Marking them is faster
-    // than sorting.
-    let mut is_done = vec![false; fs.given.len()];
-    for position in done {
-        is_done[position] = true;
-    }
-    let finished: Vec<_> = (0..is_done.len())
-        .filter(|&position| is_done[position])
-        .collect();
     AsCompleted {
         pending: fs.len(),
-        finished: finished.into_iter(),
+        finished: Finished::new(done),
         fs,
         waiter,
         installed,
@@ -544,7 +538,7 @@ impl<T, F: Waitable<T>> Iterator for AsCompleted<T, F> {
             let (helped, _help) = self.fs.help(not_helped, event, self.deadline);
             self.helped += helped;
             event.wait(self.deadline);
-            self.finished = self.waiter.take_finished_futures().into_iter();
+            self.waiter.take_finished_futures(self.finished.list());
         }
     }
 
@@ -578,9 +572,9 @@ impl<T, F: Waitable<T>> fmt::Debug for AsCompleted<T, F> {
 /// CPython: `DoneAndNotDoneFutures` in `_base.py`.
 pub struct DoneAndNotDoneFutures<T, F: Waitable<T> = Future<T>> {
     /// Finished, or cancelled and told of.
-    pub done: HashSet<F::Handle>,
+    pub done: FutureSet<F::Handle>,
     /// All others.
-    pub not_done: HashSet<F::Handle>,
+    pub not_done: FutureSet<F::Handle>,
 }
 
 impl<T, F: Waitable<T>> fmt::Debug for DoneAndNotDoneFutures<T, F>
@@ -625,13 +619,9 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
     return_when: ReturnWhen,
 ) -> DoneAndNotDoneFutures<T, F> {
     let deadline = Deadline::after(timeout.into());
-    let mut fs = Futures::new(fs);
-    let mut waited = DoneAndNotDoneFutures {
-        done: HashSet::new(),
-        not_done: HashSet::new(),
-    };
+    let fs = Futures::new(fs);
     let mut acquired = _AcquireFutures::new(&fs);
-    let done = mem::take(&mut acquired.done);
+    let mut done = mem::take(&mut acquired.done);
     let enough = match return_when {
         ReturnWhen::FirstCompleted => !done.is_empty(),
         ReturnWhen::FirstException => acquired.failed,
@@ -639,37 +629,39 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
     };
     if enough || acquired.not_done.is_empty() {
         drop(acquired);
-        fs.move_to(&mut waited.done, done);
     } else {
         let (waiter, installed) = _create_and_install_waiters(acquired, return_when);
         let waiter = waiter.base();
-        let finished_futures = || mem::take(&mut *lock(&waiter.finished_futures));
-        fs.move_to(&mut waited.done, done);
+        let add_finished_futures = |done: &mut Positions| {
+            let finished_futures = mem::take(&mut *lock(&waiter.finished_futures));
+            finished_futures.into_iter().for_each(|it| done.insert(it));
+        };
         let positions = installed.iter().map(|installed| installed.position);
         let (_, _help) = fs.help(positions, &waiter.event, deadline);
         waiter.event.wait(deadline);
-        fs.move_to(&mut waited.done, finished_futures());
+        add_finished_futures(&mut done);
         // The futures that were collected no longer have the waiter. The others may tell it until it is
         // taken out here, so there may be more to collect afterwards.
         for Installed { position, key } in installed {
-            if let Some(future) = fs.get(position) {
+            if let Some(future) = fs.get(position).filter(|_| !done.contains(position)) {
                 future.condition.acquire().waiters.remove(key);
             }
         }
-        fs.move_to(&mut waited.done, finished_futures());
+        add_finished_futures(&mut done);
     }
-    waited.not_done.reserve(fs.len() - waited.done.len());
-    waited.not_done.extend(fs.given.into_iter().flatten());
-    waited
+    let (done, not_done) = fs.divide(&done);
+    DoneAndNotDoneFutures { done, not_done }
 }
 
-/// Takes the result, then cancels: after a time-out nobody will ask again, and on a future that is done
-/// `cancel` does nothing.
+/// Takes the result, or cancels: after a time-out nobody will ask again. (CPython cancels either way,
+/// which is nothing to a future that is done.)
 ///
 /// CPython: `_result_or_cancel` in `_base.py`.
 fn _result_or_cancel<T>(fut: &Future<T>, deadline: Deadline) -> Result<T, Error> {
     let result = fut.take(deadline);
-    fut.cancel();
+    if result.is_err() {
+        fut.cancel();
+    }
     result
 }
 
@@ -1327,34 +1319,27 @@ pub trait Executor {
 impl<T, U: Submit<T>> Iterator for Map<T, U> {
     type Item = Result<T, Error>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.started = true;
-        loop {
-            match self.chunk.next() {
-                Some(Ok(value)) => return Some(Ok(value)),
-                Some(Err(exception)) => {
-                    self.close();
-                    return Some(Err(Error::Exception(exception)));
-                }
-                None => {}
-            }
-            let future = match self.fs.pop_front() {
-                Some(future) => future,
-                None => {
-                    let error = self.refused.take()?;
-                    return Some(Err(Error::Exception(error.into())));
-                }
-            };
-            match _result_or_cancel(&future, self.deadline) {
-                Ok(chunk) => self.chunk = chunk.into_iter(),
-                Err(error) => {
-                    self.close();
-                    return Some(Err(error));
-                }
-            }
-            // Not earlier: until its result was there, the future counted towards `buffersize`.
-            self.submit_next();
+        match self.values.next() {
+            Some(value) => Some(Ok(value)),
+            None => self.next_chunk(),
         }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.bounds()
+    }
+
+    /// What all consumers but `for` and `collect::<Result<..>>` are made of.
+    fn fold<B, G: FnMut(B, Self::Item) -> B>(mut self, init: B, mut g: G) -> B {
+        let mut folded = init;
+        while let Some(result) = self.next() {
+            folded = g(folded, result);
+            let values = mem::replace(&mut self.values, Vec::new().into_iter());
+            folded = values.map(Ok).fold(folded, &mut g);
+        }
+        folded
     }
 }
 
@@ -1365,8 +1350,14 @@ impl<T, U: Submit<T>> Iterator for Map<T, U> {
 pub struct Map<T, U = ()> {
     /// Submitted, and their results not taken yet, in the order of the items.
     fs: VecDeque<Future<Chunk<T>>>,
+    /// How many items these have.
+    items: usize,
     /// What is left of the results that were taken last.
-    chunk: IntoIter<Result<T, Exception>>,
+    values: IntoIter<T>,
+    /// What is to be yielded behind these: the failure that ended their task.
+    failure: Option<Exception>,
+    /// Results that were taken, and not looked at yet.
+    taken: Option<Chunk<T>>,
     /// The limit for all results together.
     deadline: Deadline,
     /// Where further tasks come from. `None` once there are no more.

@@ -4,8 +4,7 @@
 //! What `wait` and `as_completed` take, and the set that they make of it.
 
 use super::super::stdlib::threading::{Condition, Deadline, Event};
-use super::{Blocked, Future, Help, Shared, State};
-use std::collections::HashSet;
+use super::{Blocked, Future, FutureSet, Help, Positions, Shared, State};
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -101,8 +100,11 @@ pub(super) struct Futures<F> {
     /// In the order given. A duplicate of an earlier one, or one that was taken out, is `None`. What
     /// the rest of `_base.rs` calls a future's position is its index here.
     pub(super) given: Vec<Option<F>>,
-    /// The positions in `given`, in an order in which several futures may be locked at once.
-    pub(super) ordered: Vec<usize>,
+    /// The positions of those of which this is the only handle.
+    alone: Positions,
+    /// The others, each with its identity and its position, in the order in which to lock them.
+    shared: Vec<(usize, usize)>,
+    len: usize,
 }
 
 impl<F> Futures<F> {
@@ -111,7 +113,7 @@ impl<F> Futures<F> {
         F: Waitable<T>,
     {
         let mut given: Vec<_> = fs.into_iter().map(Some).collect();
-        let mut ordered = Vec::with_capacity(given.len());
+        let mut alone = Positions::new(given.len());
         let mut shared = Vec::new();
         for (position, future) in given.iter().enumerate() {
             let future = match future {
@@ -122,25 +124,37 @@ impl<F> Futures<F> {
             if future.is_shared {
                 shared.push((future.id(), position));
             } else {
-                ordered.push(position);
+                alone.insert(position);
             }
         }
+        let len = given.len() - shared.len();
         // By address, and of several handles to one future, the first.
         shared.sort_unstable();
         let mut previous_id = None;
-        for (id, position) in shared {
-            if previous_id.replace(id) == Some(id) {
+        shared.retain(|&(id, position)| {
+            let is_new = previous_id.replace(id) != Some(id);
+            if !is_new {
                 given[position] = None;
-            } else {
-                ordered.push(position);
             }
+            is_new
+        });
+        Futures {
+            len: len + shared.len(),
+            given,
+            alone,
+            shared,
         }
-        Futures { given, ordered }
     }
 
     /// How many there were.
     pub(super) fn len(&self) -> usize {
-        self.ordered.len()
+        self.len
+    }
+
+    /// The positions, in an order in which several futures may be locked at once.
+    pub(super) fn ordered(&self) -> impl Iterator<Item = usize> + '_ {
+        let shared = self.shared.iter().map(|&(_, position)| position);
+        self.alone.iter().chain(shared)
     }
 
     /// A future that was not taken out.
@@ -186,15 +200,24 @@ impl<F> Futures<F> {
         (looked_at, blocked)
     }
 
-    pub(super) fn move_to(&mut self, set: &mut HashSet<F>, positions: Vec<usize>)
+    /// Sorts them into those that are done and the others. Each set gets its room at once, as one that grows
+    /// hashes everything anew.
+    pub(super) fn divide(self, done: &Positions) -> (FutureSet<F>, FutureSet<F>)
     where
         F: Eq + Hash,
     {
-        // A set that grows hashes everything anew.
-        set.reserve(positions.len());
-        let futures = positions
-            .into_iter()
-            .filter_map(|position| self.given[position].take());
-        set.extend(futures);
+        let number = done.len();
+        let mut sets = (
+            FutureSet::with_capacity(number),
+            FutureSet::with_capacity(self.len - number),
+        );
+        for (position, future) in self.given.into_iter().enumerate() {
+            if let Some(future) = future {
+                let is_done = done.contains(position);
+                let set = if is_done { &mut sets.0 } else { &mut sets.1 };
+                set.insert(future);
+            }
+        }
+        sets
     }
 }

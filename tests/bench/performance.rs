@@ -2,10 +2,12 @@
 //!
 //! * `workloads.rs`: what is run, a function for each
 //! * `measures.rs`: what is compared with what, and what the ratio is meant to be
+//! * `after_rest.rs`: small numbers of calls, after a pause, beside a plain pool
 //! * `runners.rs`: who runs it, this process or another one, such as CPython
 //! * `harness.rs`: the command line, interleaved rounds, the report
 //! * `chart.rs`: the report as a picture
 
+mod after_rest;
 mod chart;
 mod harness;
 mod measures;
@@ -18,17 +20,22 @@ use std::{env, io};
 
 fn main() -> io::Result<()> {
     let options = Options::from_arguments();
-    if env::var_os(KEEP_MEMORY[0].0).is_none() {
-        return run_with(KEEP_MEMORY);
-    }
     if options.serve {
         return runners::serve();
+    }
+    if env::var_os(KEEP_MEMORY[0].0).is_none() {
+        return run_with(KEEP_MEMORY);
     }
     let mut report = Report::new(&options.scale);
     for measure in [
         measures::workloads,
         measures::first_burst,
         measures::short_calls,
+        measures::map,
+        measures::one_channel,
+        after_rest::one_call,
+        after_rest::burst,
+        after_rest::mixed_calls,
         measures::growth,
         measures::memory,
         measures::contention,

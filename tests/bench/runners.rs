@@ -1,6 +1,7 @@
 //! Who runs the workloads: this process, or another one that is told to over a pipe.
 
 use crate::workloads::WORKLOADS;
+use crate::KEEP_MEMORY;
 use concurrent_futures::ThreadPoolExecutor;
 use std::collections::HashMap;
 use std::env;
@@ -65,6 +66,15 @@ impl Elsewhere {
     pub fn this_program() -> io::Result<Self> {
         let program = env::current_exe()?;
         Elsewhere::start(Command::new(program).arg("--serve"), 1, 1.0)
+    }
+
+    /// The same, with the settings of glibc's allocator that most programs run with.
+    pub fn with_usual_memory() -> io::Result<Self> {
+        let mut command = Command::new(env::current_exe()?);
+        for (variable, _) in KEEP_MEMORY {
+            command.env_remove(variable);
+        }
+        Elsewhere::start(command.arg("--serve"), 1, 1.0)
     }
 
     pub fn python(program: &str) -> io::Result<Self> {
