@@ -45,6 +45,7 @@ pub(super) struct LentValue<'a, T> {
 
 impl<'a, T> LentValue<'a, T> {
     /// Moves the value out of a finished future, or waits for its turn.
+    #[inline]
     pub(super) fn borrow(
         future: &'a Future<T>,
         mut shared: Acquired<'_, Shared<TypedPart<T>>>,
@@ -99,6 +100,7 @@ impl<'a, T> LentValue<'a, T> {
     }
 
     /// Does not give the value back.
+    #[inline]
     pub(super) fn keep(mut self) -> T {
         let mut shared = self.future.acquire();
         let outcome = mem::replace(&mut shared.typed.outcome, Outcome::None);
@@ -123,6 +125,7 @@ impl<T> Deref for LentValue<'_, T> {
 }
 
 impl<T> Drop for LentValue<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         let value = match self.value.take() {
             Some(value) => value,
