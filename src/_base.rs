@@ -7,11 +7,12 @@
 //!
 //! A thread that holds one lock of this crate and takes another takes them in this order:
 //!
-//! 1. a pool's shutdown lock;
-//! 2. the conditions of futures: of several, in the order of their addresses, except that those to
+//! 1. a pool's shutdown lock, then the state of its `Workers`;
+//! 2. the lock of a work item's call;
+//! 3. the conditions of futures: of several, in the order of their addresses, except that those to
 //!    which the thread has the only handle come first, in any order ([`_AcquireFutures`] says why);
-//! 3. a waiter's locks, and its event's;
-//! 4. the queue's `putting`, then its `getting`, then its `following`; or one of `Unfinished`,
+//! 4. a waiter's locks, and its event's;
+//! 5. the queue's `putting`, then its `getting`, then its `following`; or one of `Unfinished`,
 //!    `_GLOBAL_SHUTDOWN_LOCK` and `Thread::id`, alone.
 //!
 //! `Thread::handle` is held while that thread is joined, for as long as it runs, and so is never waited
@@ -32,11 +33,12 @@ mod positions;
 mod shared;
 mod waker;
 mod work;
+mod worker;
 
 use self::callback::Callback;
 pub(super) use self::executor::Cause;
 use self::executor::{Exit, TryExit};
-use self::futures::{Erased, Futures};
+use self::futures::{Candidates, Erased, Futures};
 use self::lent::{Borrowers, LentValue};
 pub(super) use self::map::{Chunk, NextTask};
 use self::nesting::Nesting;
@@ -64,7 +66,8 @@ pub use self::futures::{Private, Untyped, Waitable};
 pub use self::map::{MapWith, Submit, Unsubmitted};
 pub use self::options::{MapOptions, ShutdownOptions};
 pub use self::waker::Awaited;
-pub(super) use self::work::{Blocked, Help, PoolNumber, Work, NO_NUMBER};
+pub(super) use self::work::{PoolNumber, Work, NO_NUMBER};
+pub(super) use self::worker::{Worker, Workers};
 pub use super::stdlib::exceptions::{Exception, IntoException, TimeoutError, ValueError};
 
 /// When [`wait`] returns.
@@ -234,6 +237,11 @@ impl _Waiter {
 trait Waiter: Send + Sync {
     fn base(&self) -> &_Waiter;
 
+    /// Whether what is waited for has happened.
+    fn is_over(&self) -> bool {
+        !lock(&self.base().finished_futures).is_empty()
+    }
+
     fn add_result(&self, position: usize);
 
     fn add_exception(&self, position: usize) {
@@ -293,8 +301,8 @@ impl Waiter for _FirstCompletedWaiter {
 /// `_base.py`.
 struct _AllCompletedWaiter {
     base: _Waiter,
-    /// How many of the futures have not told this waiter yet. (With `stop_on_exception`, one that failed
-    /// is not subtracted, as it ends the waiting.)
+    /// How many of the futures have not told this waiter yet. With `stop_on_exception`, none is waited for
+    /// after one that failed.
     num_pending_calls: Mutex<usize>,
     /// Whether a future with an exception sets the event, too.
     stop_on_exception: bool,
@@ -311,7 +319,7 @@ impl _AllCompletedWaiter {
 
     fn _decrement_pending_calls(&self) {
         let mut num_pending_calls = lock(&self.num_pending_calls);
-        *num_pending_calls -= 1;
+        *num_pending_calls = num_pending_calls.saturating_sub(1);
         if *num_pending_calls == 0 {
             self.base.event.set();
         }
@@ -323,6 +331,10 @@ impl Waiter for _AllCompletedWaiter {
         &self.base
     }
 
+    fn is_over(&self) -> bool {
+        *lock(&self.num_pending_calls) == 0
+    }
+
     fn add_result(&self, position: usize) {
         self.base.append(position);
         self._decrement_pending_calls();
@@ -331,10 +343,9 @@ impl Waiter for _AllCompletedWaiter {
     fn add_exception(&self, position: usize) {
         self.base.append(position);
         if self.stop_on_exception {
-            self.base.event.set();
-        } else {
-            self._decrement_pending_calls();
+            *lock(&self.num_pending_calls) = 1;
         }
+        self._decrement_pending_calls();
     }
 }
 
@@ -428,8 +439,7 @@ pub struct AsCompleted<T, F: Waitable<T> = Future<T>> {
     waiter: Arc<_AsCompletedWaiter>,
     /// Where the waiter was installed. A future drops it from its list when it tells it.
     installed: Vec<Installed>,
-    /// To how many of these this thread has offered its help, or need not.
-    helped: usize,
+    candidates: Candidates,
     deadline: Deadline,
     value: PhantomData<fn() -> T>,
 }
@@ -448,11 +458,7 @@ impl<T, F: Waitable<T>> AsCompleted<T, F> {
 
     /// Ends the iteration: lets go of the futures that were not yielded. Python's `generator.close`.
     fn close(&mut self) {
-        for Installed { position, key } in mem::take(&mut self.installed) {
-            if let Some(future) = self.fs.get(position) {
-                future.condition.acquire().waiters.remove(key);
-            }
-        }
+        self.fs.uninstall(mem::take(&mut self.installed));
         self.fs.given.clear();
         self.finished = Finished::new(Positions::default());
         self.pending = 0;
@@ -503,6 +509,7 @@ pub fn as_completed<T, F: Waitable<T>>(
     let waiter = Arc::new(_AsCompletedWaiter(_Waiter::new()));
     let mut acquired = _AcquireFutures::new(&fs);
     let done = mem::take(&mut acquired.done);
+    let candidates = acquired.candidates();
     let dyn_waiter: Arc<dyn Waiter> = Arc::clone(&waiter) as _;
     let installed = acquired.install(&dyn_waiter);
     AsCompleted {
@@ -511,7 +518,7 @@ pub fn as_completed<T, F: Waitable<T>>(
         fs,
         waiter,
         installed,
-        helped: 0,
+        candidates,
         deadline,
         value: PhantomData,
     }
@@ -533,11 +540,11 @@ impl<T, F: Waitable<T>> Iterator for AsCompleted<T, F> {
                 self.close();
                 return Some(Err(error));
             }
-            let event = &self.waiter.0.event;
-            let not_helped = self.installed[self.helped..].iter().map(|it| it.position);
-            let (helped, _help) = self.fs.help(not_helped, event, self.deadline);
-            self.helped += helped;
-            event.wait(self.deadline);
+            if let Some(worker) = Worker::current() {
+                worker.wait_for_next(self);
+            } else {
+                self.waiter.0.event.wait(self.deadline);
+            }
             self.waiter.take_finished_futures(self.finished.list());
         }
     }
@@ -630,23 +637,23 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
     if enough || acquired.not_done.is_empty() {
         drop(acquired);
     } else {
+        let mut candidates = acquired.candidates();
         let (waiter, installed) = _create_and_install_waiters(acquired, return_when);
-        let waiter = waiter.base();
         let add_finished_futures = |done: &mut Positions| {
-            let finished_futures = mem::take(&mut *lock(&waiter.finished_futures));
+            let finished_futures = mem::take(&mut *lock(&waiter.base().finished_futures));
             finished_futures.into_iter().for_each(|it| done.insert(it));
         };
-        let positions = installed.iter().map(|installed| installed.position);
-        let (_, _help) = fs.help(positions, &waiter.event, deadline);
-        waiter.event.wait(deadline);
+        if let Some(worker) = Worker::current() {
+            let all = return_when == ReturnWhen::AllCompleted || installed.len() == 1;
+            worker.wait(&fs, &mut candidates, &waiter, all, deadline);
+        } else {
+            waiter.base().event.wait(deadline);
+        }
         add_finished_futures(&mut done);
         // The futures that were collected no longer have the waiter. The others may tell it until it is
         // taken out here, so there may be more to collect afterwards.
-        for Installed { position, key } in installed {
-            if let Some(future) = fs.get(position).filter(|_| !done.contains(position)) {
-                future.condition.acquire().waiters.remove(key);
-            }
-        }
+        let installed = installed.into_iter();
+        fs.uninstall(installed.filter(|it| !done.contains(it.position)));
         add_finished_futures(&mut done);
     }
     let (done, not_done) = fs.divide(&done);
@@ -864,9 +871,11 @@ impl<T> Future<T> {
     ) -> Result<Acquired<'_, Shared<TypedPart<T>>>, Error> {
         let mut shared = self.acquire();
         if !shared.state.is_done() && !matches!(deadline, Deadline::Now) {
-            let pending = shared.state == State::Pending;
+            let pool = shared.pool;
             drop(shared);
-            let _help = pending.then(|| self.core.work.help(self, deadline));
+            if let Some(pool) = pool {
+                self.wait_as_worker(pool, deadline);
+            }
             let is_done = |shared: &Shared<TypedPart<T>>| shared.state.is_done();
             shared = self.core.condition.wait_for(is_done, deadline);
         }

@@ -3,8 +3,10 @@
 
 //! What `wait` and `as_completed` take, and the set that they make of it.
 
-use super::super::stdlib::threading::{Condition, Deadline, Event};
-use super::{Blocked, Future, FutureSet, Help, Positions, Shared, State};
+use super::super::stdlib::threading::Condition;
+use super::{
+    _AcquireFutures, Future, FutureSet, Installed, PoolNumber, Positions, Shared, State, Worker,
+};
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -39,8 +41,8 @@ pub struct Private(pub(super) ());
 /// A future as those who wait see it, whatever its type.
 pub struct Untyped<'a> {
     pub(super) condition: &'a Condition<Shared<dyn Erased + 'a>>,
-    /// The future itself, to ask for help with it.
-    future: &'a dyn Helpful,
+    /// The future itself, whose call a worker may have to run.
+    future: &'a dyn Queued,
     /// Whether there may be another handle.
     is_shared: bool,
 }
@@ -61,16 +63,64 @@ pub(super) trait Erased {}
 
 impl<R> Erased for R {}
 
-/// See [`Work::help`](super::Work::help).
-trait Helpful {
-    fn help(&self, deadline: Deadline) -> Help;
+/// A future whose call may still be in the queue of a pool.
+pub(super) trait Queued {
+    /// Whether it is in the queue of that pool.
+    fn is_queued(&self, pool: PoolNumber) -> bool;
+
+    fn run(&self, worker: &Worker) -> bool;
 }
 
-impl<T> Helpful for Future<T> {
-    fn help(&self, deadline: Deadline) -> Help {
-        match self.state() {
-            State::Pending => self.core.work.help(self, deadline),
-            _ => Help::Wait,
+impl<T> Queued for Future<T> {
+    fn is_queued(&self, pool: PoolNumber) -> bool {
+        let shared = self.acquire();
+        shared.state == State::Pending && shared.pool == Some(pool)
+    }
+
+    fn run(&self, worker: &Worker) -> bool {
+        worker.run(self)
+    }
+}
+
+/// Those of several futures whose calls a worker may have to run.
+pub(super) struct Candidates {
+    /// The pool that made all of them, if one pool did.
+    pub(super) pool: Option<PoolNumber>,
+    /// None before this position is queued any more, or a worker has just tried to run it.
+    from: usize,
+}
+
+impl Candidates {
+    /// The first that is queued in that pool, in the order given.
+    pub(super) fn queued<'a, T, F: Waitable<T>>(
+        &mut self,
+        fs: &'a Futures<F>,
+        pool: PoolNumber,
+    ) -> Option<&'a dyn Queued> {
+        while self.from < fs.given.len() {
+            match fs.get(self.from) {
+                Some(it) if it.future.is_queued(pool) => return Some(it.future),
+                _ => self.from += 1,
+            }
+        }
+        None
+    }
+
+    /// Whoever has tried to run the first one is done with it: it is not queued any more, even if it is
+    /// still pending because another worker has only just taken it out of the queue.
+    pub(super) fn pass(&mut self) {
+        self.from += 1;
+    }
+}
+
+impl _AcquireFutures<'_> {
+    /// Of the futures that are held.
+    pub(super) fn candidates(&self) -> Candidates {
+        let mut pools = self.not_done.iter().map(|(_, shared)| shared.pool);
+        let first = pools.next().unwrap_or(None);
+        Candidates {
+            pool: first.filter(|_| pools.all(|pool| pool == first)),
+            from: 0,
         }
     }
 }
@@ -166,38 +216,16 @@ impl<F> Futures<F> {
         Some(future.untyped(Private(())))
     }
 
-    /// Before a thread waits for the futures at these positions: has it run those calls that nobody else
-    /// has begun, if it is one to do so, until the event is set. Returns how many were looked at, and what
-    /// to keep while waiting.
-    pub(super) fn help<T>(
-        &self,
-        positions: impl Iterator<Item = usize>,
-        event: &Event,
-        deadline: Deadline,
-    ) -> (usize, Option<Box<dyn Blocked>>)
+    /// Takes the waiter out of those that it was not told of.
+    pub(super) fn uninstall<T>(&self, installed: impl IntoIterator<Item = Installed>)
     where
         F: Waitable<T>,
     {
-        let mut looked_at = 0;
-        if matches!(deadline, Deadline::Now) {
-            return (looked_at, None);
-        }
-        let mut blocked = None;
-        for position in positions {
-            let help = match self.get(position) {
-                Some(future) => future.future.help(deadline),
-                None => Help::Wait,
-            };
-            match help {
-                Help::NoWorker => break,
-                Help::Blocked(worker) => blocked = blocked.or(Some(worker)),
-                Help::Wait => {}
-                Help::Ran if event.is_set() => return (looked_at + 1, blocked),
-                Help::Ran => {}
+        for Installed { position, key } in installed {
+            if let Some(future) = self.get(position) {
+                future.condition.acquire().waiters.remove(key);
             }
-            looked_at += 1;
         }
-        (looked_at, blocked)
     }
 
     /// Sorts them into those that are done and the others. Each set gets its room at once, as one that grows
