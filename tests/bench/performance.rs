@@ -2,6 +2,7 @@
 //!
 //! * `workloads.rs`: what is run, a function for each
 //! * `measures.rs`: what is compared with what, and what the ratio is meant to be
+//! * `processes.rs`: the same two for process pools
 //! * `runners.rs`: who runs it, this process or another one, such as CPython
 //! * `harness.rs`: the command line, interleaved rounds, the report
 //! * `chart.rs`: the report as a picture
@@ -9,6 +10,7 @@
 mod chart;
 mod harness;
 mod measures;
+mod processes;
 mod runners;
 mod workloads;
 
@@ -17,6 +19,7 @@ use std::process::{self, Command};
 use std::{env, io};
 
 fn main() -> io::Result<()> {
+    processes::register();
     let options = Options::from_arguments();
     if env::var_os(KEEP_MEMORY[0].0).is_none() {
         return run_with(KEEP_MEMORY);
@@ -35,6 +38,7 @@ fn main() -> io::Result<()> {
         measures::real_work,
         measures::birth_and_death,
         measures::rest,
+        processes::processes,
     ] {
         measure(&mut report, &options)?;
     }
