@@ -9,10 +9,10 @@ use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
-type Runners = Vec<RefCell<Box<dyn Runner>>>;
+pub type Runners = Vec<RefCell<Box<dyn Runner>>>;
 
 /// This process, and the other programs that it was asked to compare itself with.
-fn runners(options: &Options) -> io::Result<Runners> {
+pub fn runners(options: &Options) -> io::Result<Runners> {
     let mut runners: Vec<Box<dyn Runner>> = vec![Box::new(Here::default())];
     if let Some(command) = &options.against {
         runners.push(Box::new(Elsewhere::command(command)?));

@@ -3,6 +3,7 @@
 //! * `workloads.rs`: what is run, a function for each
 //! * `measures.rs`: what is compared with what, and what the ratio is meant to be
 //! * `after_rest.rs`: small numbers of calls, after a pause, beside a plain pool
+//! * `processes.rs`: the same two for process pools
 //! * `runners.rs`: who runs it, this process or another one, such as CPython
 //! * `harness.rs`: the command line, interleaved rounds, the report
 //! * `chart.rs`: the report as a picture
@@ -11,6 +12,7 @@ mod after_rest;
 mod chart;
 mod harness;
 mod measures;
+mod processes;
 mod runners;
 mod workloads;
 
@@ -19,6 +21,7 @@ use std::process::{self, Command};
 use std::{env, io};
 
 fn main() -> io::Result<()> {
+    processes::register();
     let options = Options::from_arguments();
     if options.serve {
         return runners::serve();
@@ -42,6 +45,7 @@ fn main() -> io::Result<()> {
         measures::real_work,
         measures::birth_and_death,
         measures::rest,
+        processes::processes,
     ] {
         measure(&mut report, &options)?;
     }

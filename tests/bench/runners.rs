@@ -1,5 +1,6 @@
 //! Who runs the workloads: this process, or another one that is told to over a pipe.
 
+use crate::processes::Pools;
 use crate::workloads::WORKLOADS;
 use crate::KEEP_MEMORY;
 use concurrent_futures::ThreadPoolExecutor;
@@ -31,6 +32,7 @@ pub trait Runner {
 #[derive(Default)]
 pub struct Here {
     pools: HashMap<usize, ThreadPoolExecutor>,
+    process_pools: Pools,
 }
 
 impl Runner for Here {
@@ -39,6 +41,9 @@ impl Runner for Here {
     }
 
     fn run(&mut self, workload: &str, workers: usize, tasks: usize) -> f64 {
+        if let Some(figure) = self.process_pools.run(workload, workers, tasks) {
+            return figure;
+        }
         let (_, run) = WORKLOADS
             .iter()
             .find(|(name, _)| *name == workload)
