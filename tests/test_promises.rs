@@ -671,6 +671,36 @@ fn a_stranded_call_that_was_marked_as_running_fails() {
     });
 }
 
+/// The pool starts threads by how many of its calls no worker is done with. A cancelled one is not to
+/// count for ever.
+#[test]
+fn a_cancelled_call_that_a_worker_has_met_needs_no_thread() {
+    watchdog("the calls after a cancelled one", |steps| {
+        let one_is_enough = (0..50).any(|round| {
+            steps.at(format!("round {round}"));
+            let gate = Gate::new();
+            let its_gate = gate.clone();
+            let pool = ThreadPoolExecutor::builder()
+                .max_workers(4)
+                .initializer(move || its_gate.wait())
+                .build()
+                .unwrap();
+            assert!(pool.submit(|| ()).unwrap().cancel());
+            gate.open();
+            while pool.queue_size() > 0 {
+                thread::yield_now();
+            }
+            for number in 0..2 {
+                let future = pool.submit(move || number).unwrap();
+                assert_eq!(future.result(None).unwrap(), number);
+            }
+            // The worker may have taken the call out of the queue and not yet off the count, but not each time.
+            pool.thread_count() == 1
+        });
+        assert!(one_is_enough);
+    });
+}
+
 // ---- 10. A map that is dropped half-way cancels the rest.
 
 #[test]
