@@ -739,6 +739,41 @@ fn a_worker_that_waits_for_others_too_is_not_stuck() {
 }
 
 #[test]
+fn a_wait_that_is_over_meanwhile_is_not_helped() {
+    watchdog(
+        "the other worker waits, too, after it has ended the wait",
+        |steps| {
+            for round in rounds(300, 5000) {
+                steps.at(format!("round {round}"));
+                let mut random = Random::new(round as u64);
+                let pool = ThreadPoolExecutor::new(2).unwrap();
+                let (inner, mut its_random) = (pool.clone(), random.clone());
+                let (quick, gate) = busy(&pool);
+                let waits = Gate::new();
+                let its_waits = waits.clone();
+                let outer = pool.submit(move || {
+                    let gone_on = Gate::new();
+                    let its_gone_on = gone_on.clone();
+                    let slow = inner.submit(move || its_gone_on.wait()).unwrap();
+                    its_waits.open();
+                    its_random.pause();
+                    let _ = wait([slow, quick], None, FIRST_COMPLETED);
+                    gone_on.open();
+                });
+                let outer = outer.unwrap();
+                // It is in the queue before the slow one, so that the other worker takes it, and waits.
+                let last = pool.submit(move || outer.result(None).unwrap()).unwrap();
+                waits.wait();
+                random.pause();
+                gate.open();
+                last.result(None).unwrap();
+                pool.shutdown();
+            }
+        },
+    );
+}
+
+#[test]
 fn what_another_pool_has_is_no_obstacle() {
     watchdog("waiting for all of two pools' calls", |_| {
         let pool = ThreadPoolExecutor::new(1).unwrap();

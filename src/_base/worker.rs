@@ -132,7 +132,9 @@ impl Workers {
     fn block(&self, wait: Wait) -> Act<'_> {
         let mut state = lock(&self.state);
         let is_last = state.blocked + 1 == state.workers;
-        if is_last && !state.waits.iter().any(|it| it.waiter.is_over()) {
+        // This one may be over by now, too: the worker that has ended it may be among the blocked.
+        let is_over = |it: &Wait| it.waiter.is_over();
+        if is_last && !is_over(&wait) && !state.waits.iter().any(is_over) {
             let others = || state.waits.iter();
             let stuck = wait.for_good && others().all(|it| it.for_good);
             if stuck && wait.may_help {

@@ -99,6 +99,7 @@ model::scenarios! {
 
     /// A worker waits with a time-out for a call of its own pool, which another thread shuts down, cancelling what is queued.
     fn helped_wait_with_a_time_out_against_cancel_futures() {
+        set_logger(|_| ());
         let pool = pool(1);
         let own = pool.clone();
         let outer = pool
