@@ -736,3 +736,32 @@ fn a_time_limit_that_is_kept() {
         until(steps, "all has ended", || pool.process_count() == 0);
     });
 }
+
+/// CPython 3.14: `test_force_shutdown_workers_dead_workers`, `_not_started_yet` and `_stops_pool`.
+#[test]
+fn force_shutdown_of_dead_workers_and_of_none() {
+    watchdog("ending a pool by force", |steps| {
+        let by_force = [
+            ProcessPoolExecutor::terminate_workers,
+            ProcessPoolExecutor::kill_workers,
+        ];
+        for end in by_force {
+            steps.at("a worker that is dead");
+            let broken = pool(1);
+            let call = broken.submit(exits, 1).unwrap();
+            assert!(call.result(None).is_err());
+            end(&broken);
+            steps.at("no worker yet");
+            let new = pool(1);
+            end(&new);
+            assert_eq!(new.process_count(), 0);
+            steps.at("an idle worker");
+            let idle = pool(1);
+            assert_eq!(idle.submit(square, 3).unwrap().result(None).unwrap(), 9);
+            end(&idle);
+            let refused = idle.submit(square, 3).unwrap_err();
+            assert!(matches!(refused, SubmitError::Shutdown), "{refused}");
+            until(steps, "the process is gone", || idle.process_count() == 0);
+        }
+    });
+}
