@@ -3,7 +3,7 @@
 //! * `workloads.rs`: what is run, a function for each
 //! * `measures.rs`: what is compared with what, and what the ratio is meant to be
 //! * `after_rest.rs`: small numbers of calls, after a pause, beside a plain pool
-//! * `processes.rs`: the same two for process pools
+//! * `processes.rs`: workloads and measures for process pools
 //! * `runners.rs`: who runs it, this process or another one, such as CPython
 //! * `harness.rs`: the command line, interleaved rounds, the report
 //! * `chart.rs`: the report as a picture
