@@ -10,7 +10,6 @@ mod stdlib;
 use concurrent_futures::{Executor, ThreadPoolExecutor};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::hint;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -181,9 +180,7 @@ fn transfer(times: usize) -> f64 {
             let start = Instant::now();
             for _ in 0..BATCH {
                 turn.store(1, Ordering::Release);
-                while turn.load(Ordering::Acquire) == 1 {
-                    hint::spin_loop();
-                }
+                while turn.load(Ordering::Acquire) == 1 {}
             }
             best = best.min(per_task(start, 2 * BATCH));
         }
@@ -472,29 +469,42 @@ fn possible(model: &Model, processors: usize, work: u64) -> f64 {
     processors as f64 / model.whole(work) * 1e9
 }
 
+/// How much longer a cache line takes from another socket, or so.
+const FAR: f64 = 4.0;
+
 fn limits(model: &Model) {
-    println!("from which size of task on the pool does nine tenths of that, us");
+    println!("from which size of task on the pool does nine tenths of that, us; and if a cache line took {FAR} times as long");
+    let far = Model {
+        transfer: FAR * model.transfer,
+        ..*model
+    };
+    let from = |model: &Model, machine: Machine| {
+        let reaches = |&work: &u64| {
+            let simulated = simulate(model, machine, work);
+            simulated >= 0.9 * possible(model, machine.processors, work)
+        };
+        // In steps of a tenth.
+        let sizes = (0..130).map(|step| (100.0 * 1.1_f64.powi(step)) as u64);
+        let from = sizes.into_iter().find(reaches);
+        from.map_or("none".to_owned(), |from| {
+            format!("{:.1}", from as f64 / 1e3)
+        })
+    };
     for processors in PROCESSORS {
         for many in [false, true] {
-            let reaches = |&work: &u64| {
-                let simulated = simulate(model, machine(processors, many), work);
-                simulated >= 0.9 * possible(model, processors, work)
-            };
-            // In steps of a tenth.
-            let sizes = (0..160).map(|step| (100.0 * 1.1_f64.powi(step)) as u64);
-            let from = sizes.into_iter().find(reaches);
             let name = format!("{processors} processors, {}", submitters(many));
-            match from {
-                Some(from) => println!("  {name:<44} {:>8.1}", from as f64 / 1e3),
-                None => println!("  {name:<44} none"),
-            }
+            let machine = machine(processors, many);
+            let (near, far) = (from(model, machine), from(&far, machine));
+            println!("  {name:<44} {near:>8} {far:>8}");
         }
     }
     println!();
 }
 
 fn remedies(model: &Model) {
-    println!("what would help: thousands of tasks a second, as many submitters as processors");
+    println!(
+        "what would help: thousands of tasks, or items, a second, as many submitters as processors"
+    );
     for processors in PROCESSORS {
         for work in [0, 1_000] {
             let one = machine(processors, true);
@@ -503,7 +513,7 @@ fn remedies(model: &Model) {
             let chunks = 100.0 * simulate(model, one, 100 * work);
             let name = format!("{processors} processors, tasks of {}", size(work));
             println!(
-                "  {name:<44} one queue {}, two pools {}, four {}, a queue for each worker {}, chunks of 100 {}",
+                "  {name:<36} one queue {}, two pools {}, four {}, a queue each {}, chunks of 100 {}",
                 thousands(split(1)),
                 thousands(split(2)),
                 thousands(split(4)),
