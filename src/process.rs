@@ -159,10 +159,13 @@ fn _process_chunk(
     reply: &mut Vec<u8>,
 ) -> Result<(), Exception> {
     let (count, stop_at_err) = <(usize, bool)>::load(chunk)?;
-    for _ in 0..count {
+    // Lest a death in one of the calls look like one before all of them, with their arguments unread.
+    let items = u8::load_vec(chunk.remaining() as usize, chunk)?;
+    let mut items = registry.unpickler_of(&items);
+    for n in 1..=count {
         let start = reply.len();
         reply.push(RETURNED);
-        let outcome = registry.call(number, chunk, reply);
+        let outcome = registry.call(number, &mut items, n == count, reply);
         let failed = outcome.is_err();
         _sendback_result(registry, reply, start, outcome);
         // A dumped `Err` begins with a one.
@@ -221,7 +224,7 @@ fn evaluate(call_item: &mut Incoming<'_>, registry: &Registry, reply: &mut Vec<u
     reply.push(RETURNED);
     let mut unpickler = registry.unpickler(call_item);
     let outcome = match <(u8, u32)>::load(&mut unpickler) {
-        Ok((CALL, number)) => registry.call(number, &mut unpickler, reply),
+        Ok((CALL, number)) => registry.call(number, &mut unpickler, true, reply),
         Ok((_, number)) => _process_chunk(registry, number, &mut unpickler, reply),
         Err(error) => Err(error.into()),
     };

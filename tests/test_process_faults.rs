@@ -306,6 +306,33 @@ fn a_stopped_worker() {
     });
 }
 
+/// What a worker had not read when the pool was ended by force is not run by another one.
+#[test]
+fn a_pool_that_is_ended_by_force_begins_nothing() {
+    watchdog("a pool that is ended by force", |steps| {
+        for terminate in [false, true] {
+            let folder = Folder::new(&format!("force-{terminate}"));
+            let path = folder.path("calls");
+            let pool = tough_pool(1);
+            let first = pool.submit(pid, ()).unwrap().result(None).unwrap();
+            stop(steps, first);
+            let unread = pool.submit(touch, (path.clone(), "1".to_owned())).unwrap();
+            assert!(unread.running());
+            if terminate {
+                pool.terminate_workers();
+                kill(first, "KILL");
+            } else {
+                pool.kill_workers();
+            }
+            steps.at("the future");
+            assert!(is::<WorkerDied>(&exception(&unread)));
+            steps.at("shutdown");
+            pool.shutdown();
+            assert!(fs::read_to_string(&path).is_err(), "the call was run");
+        }
+    });
+}
+
 #[test]
 fn a_time_limit_ends_what_is_stopped() {
     watchdog("a time limit", |steps| {
@@ -358,6 +385,41 @@ fn only_the_calls_that_take_too_long_are_ended() {
         drop(held);
         futures[3].result(None).unwrap();
         pool.shutdown();
+    });
+}
+
+/// The first calls of a chunk run, or would, before the rest of it has been read. So it is read whole, lest
+/// a death in one of them look like one before all of them.
+#[test]
+fn no_call_of_a_chunk_is_run_twice() {
+    watchdog("a chunk that kills", |steps| {
+        let folder = Folder::new("chunk");
+        let path = folder.path("calls");
+        let pool = tough_pool(1);
+        let items = (0..100).map(|n| (path.clone(), n, vec![1; 10_000]));
+        let chunk = MapOptions::new().chunksize(100);
+        let results = pool.map_with(touch_and_abort_at_3, items, chunk).unwrap();
+        steps.at("the results");
+        match results.last() {
+            Some(Err(Error::Exception(exception))) => assert!(is::<WorkerDied>(&exception)),
+            other => panic!("{other:?}"),
+        }
+        pool.shutdown();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "0\n1\n2\n3\n");
+    });
+}
+
+/// Nor is a call begun whose arguments do not take all that was dumped.
+#[test]
+fn arguments_with_something_left_over() {
+    watchdog("something left over", |_| {
+        for length in [10, 1_000_000] {
+            let pool = tough_pool(1);
+            let left = exception(&pool.submit(takes_half, Half(vec![1; length])).unwrap());
+            let text = left.to_string();
+            assert!(text.contains("left over of the arguments"), "{text}");
+            assert_eq!(pool.submit(square, 2).unwrap().result(None).unwrap(), 4);
+        }
     });
 }
 

@@ -7,7 +7,9 @@ use super::super::_base::{Exception, LOGGER};
 use super::super::stdlib::multiprocessing::bridge::bridge_main;
 use super::super::stdlib::multiprocessing::connection::{Connection, Incoming, Receiver};
 use super::super::stdlib::multiprocessing::spawn;
-use super::super::stdlib::pickle::{DispatchTable, Dump, Load, Pickler, RemoteError, Unpickler};
+use super::super::stdlib::pickle::{
+    DispatchTable, Dump, Load, PickleError, Pickler, RemoteError, Unpickler,
+};
 use super::super::stdlib::process_wide;
 use super::{_process_worker, message, NAMES};
 use std::any::{type_name, TypeId};
@@ -198,6 +200,11 @@ impl Registry {
         Pickler::new(output).dispatch_table(&self.errors)
     }
 
+    /// An unpickler of what has arrived.
+    pub(super) fn unpickler_of<'a>(&'a self, bytes: &'a [u8]) -> Unpickler<'a> {
+        Unpickler::new(bytes).dispatch_table(&self.errors)
+    }
+
     pub(super) fn unpickler<'a>(&'a self, message: &'a mut Incoming<'_>) -> Unpickler<'a> {
         let to_come = message.to_come();
         let unpickler = match &mut message.rest {
@@ -207,17 +214,19 @@ impl Registry {
         unpickler.dispatch_table(&self.errors)
     }
 
-    /// Calls a function with arguments as they were dumped, and dumps what it returns.
+    /// Calls a function with arguments as they were dumped, and dumps what it returns. `last`: there is to be
+    /// nothing behind them.
     pub(super) fn call(
         &self,
         number: u32,
         arguments: &mut Unpickler<'_>,
+        last: bool,
         reply: &mut Vec<u8>,
     ) -> Result<(), Exception> {
         let function = self.functions.get(number as usize);
         let function = function.ok_or_else(|| Exception::msg("there is no such function"))?;
         let mut pickler = self.pickler(reply);
-        let called = AssertUnwindSafe(|| function.call(arguments, &mut pickler));
+        let called = AssertUnwindSafe(|| function.call(arguments, last, &mut pickler));
         catch_unwind(called).unwrap_or_else(|payload| {
             let panic = Exception::from_panic(payload);
             let message = panic.panic_message().map(str::to_owned);
@@ -265,8 +274,12 @@ impl<F> HasNoContents<F> {
 
 /// A registered function, whatever its types.
 trait Function: Send + Sync {
-    fn call(&self, arguments: &mut Unpickler<'_>, reply: &mut Pickler<'_>)
-        -> Result<(), Exception>;
+    fn call(
+        &self,
+        arguments: &mut Unpickler<'_>,
+        last: bool,
+        reply: &mut Pickler<'_>,
+    ) -> Result<(), Exception>;
 }
 
 struct Registered<F, A, M> {
@@ -282,10 +295,21 @@ where
 {
     fn call(
         &self,
-        arguments: &mut Unpickler<'_>,
+        unpickler: &mut Unpickler<'_>,
+        last: bool,
         reply: &mut Pickler<'_>,
     ) -> Result<(), Exception> {
-        let output = self.f.call(A::load(arguments)?);
+        let arguments = A::load(unpickler)?;
+        match unpickler.remaining() {
+            // While the call runs, nothing of its message may be unread: if the worker died then, it would
+            // look as if the call had not begun.
+            left if last && left > 0 => {
+                let text = format!("{left} bytes are left over of the arguments");
+                return Err(PickleError::new(text).into());
+            }
+            _ => {}
+        }
+        let output = self.f.call(arguments);
         let dumped = output.dump(reply);
         LOGGER.log_panic("Exception in worker", || drop(output));
         Ok(dumped?)

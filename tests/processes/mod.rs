@@ -74,7 +74,9 @@ fn register(registry: &mut Registry) {
         .register(take_object)
         .register(say_after)
         .register(fail_in_initializer)
-        .register(call_back);
+        .register(call_back)
+        .register(touch_and_abort_at_3)
+        .register(takes_half);
 }
 
 /// The arguments that lead to a test function of this binary, as a worker.
@@ -218,6 +220,32 @@ pub fn aborts_first_at(path: String, n: u64, deadly: u64) -> u64 {
         process::abort();
     }
     n
+}
+
+pub fn touch_and_abort_at_3(path: String, n: u32, _: Vec<u8>) {
+    touch(path, n.to_string());
+    if n == 3 {
+        process::abort();
+    }
+}
+
+/// Dumps its bytes twice, and loads them once.
+pub struct Half(pub Vec<u8>);
+
+impl Dump for Half {
+    fn dump(&self, pickler: &mut Pickler<'_>) -> Result<(), PickleError> {
+        (&self.0, &self.0).dump(pickler)
+    }
+}
+
+impl Load for Half {
+    fn load(unpickler: &mut Unpickler<'_>) -> Result<Self, PickleError> {
+        Vec::load(unpickler).map(Half)
+    }
+}
+
+pub fn takes_half(_: Half) {
+    process::abort();
 }
 
 /// Leaves a process behind that has inherited what can be inherited, and dies. Returns nothing.
