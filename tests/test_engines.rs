@@ -117,20 +117,25 @@ fn works(steps: &Steps, pool: &ProcessPoolExecutor) {
 }
 
 /// The example counts the same here and by way of a command, in all but the speed.
-fn counts_the_same(steps: &Steps, command: &str) {
-    steps.at("word_count");
-    let programs = env::current_exe().unwrap();
-    let programs = programs.ancestors().nth(2).unwrap().join("examples");
-    let count = |arguments: &[&str]| {
+fn counts_the_same(steps: &Steps, around: &[&str], command: &str) {
+    steps.at(format!("word_count: {around:?} {command}"));
+    let program = env::current_exe().unwrap();
+    let program = program
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("examples/word_count");
+    let count = |around: &[&str], arguments: &[&str]| {
+        let words = [around, &[program.to_str().unwrap()], arguments].concat();
         output(
-            Command::new(programs.join("word_count"))
-                .args(arguments)
+            Command::new(words[0])
+                .args(&words[1..])
                 .args(["src", "docs"])
                 .env("LC_ALL", "C")
                 .current_dir(env!("CARGO_MANIFEST_DIR")),
         )
     };
-    assert_eq!(count(&["--command", command]), count(&[]));
+    assert_eq!(count(around, &["--command", command]), count(&[], &[]));
 }
 
 /// A folder for keys, sockets and logs, removed at the end.
@@ -288,7 +293,7 @@ fn workers_through_ssh() {
         let pool = by("user").on_crash(OnCrash::FailCall).build().unwrap();
         works(steps, &pool);
         let words = ssh.words("user", "127.0.0.1", port);
-        counts_the_same(steps, &words[..words.len() - 1].join(" "));
+        counts_the_same(steps, &[], &words[..words.len() - 1].join(" "));
 
         steps.at("the connection's processes are killed");
         let holder = Holder::new();
@@ -633,12 +638,20 @@ fn workers_through_slurm() {
         return;
     }
     watchdog("slurm", |steps| {
-        let _slurm = Slurm::start(steps);
+        let slurm = Slurm::start(steps);
         let by = |options: &str| builder(2).command(srun(options));
         let pool = by("-J works").on_crash(OnCrash::FailCall).build().unwrap();
         works(steps, &pool);
         pool.shutdown();
-        counts_the_same(steps, "srun -n1 -u");
+        counts_the_same(steps, &[], "srun -n1 -u");
+        counts_the_same(steps, &["salloc", "-Q", "-n2"], "srun --exact -n1 -u");
+        let script = "#!/bin/sh\nexec \"$@\"\n";
+        let script = slurm.folder.write("batch.sh", script);
+        let (out, errors) = (slurm.folder.file("out"), slurm.folder.file("errors"));
+        // It says which job it is; what the job prints goes to a file, which is printed then.
+        let batch = format!(r#"sbatch -Q -W -n2 -o {out} -e {errors} {script} "$@" && cat {out}"#);
+        let batch = ["sh", "-c", &*batch, "sh"];
+        counts_the_same(steps, &batch, "srun --exact -n1 -u");
 
         steps.at("a time limit, which takes its time");
         let limited = by("-J limited -t 1")
