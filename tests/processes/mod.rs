@@ -45,6 +45,7 @@ fn register(registry: &mut Registry) {
         .register(aborts_first_at)
         .register(variable)
         .register(takes_a_while)
+        .register(pid_after)
         .register(prints_lines)
         .register(grandchild)
         .register(standard_input)
@@ -270,6 +271,11 @@ pub fn prints(text: String) {
 /// A variable of the process's environment.
 pub fn variable(name: String) -> Option<String> {
     std::env::var(name).ok()
+}
+
+pub fn pid_after(milliseconds: u64) -> u32 {
+    sleep_ms(milliseconds);
+    pid()
 }
 
 /// Longer than any test.
