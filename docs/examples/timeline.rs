@@ -82,7 +82,7 @@ fn run() -> Result<Vec<Span>, Box<dyn Error>> {
 
 const LEFT: f64 = 90.0;
 const WIDTH: f64 = 700.0;
-const TOP: f64 = 40.0;
+const TOP: f64 = 10.0;
 const LANE: f64 = 62.0;
 const BAR: f64 = 26.0;
 

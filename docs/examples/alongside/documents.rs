@@ -25,7 +25,8 @@ pub struct Section {
 
 pub struct Divergence {
     pub number: usize,
-    /// The heads of the columns, and what is in them.
+    pub title: String,
+    /// "CPython", "Here", "Why", "Test", each with its text.
     pub fields: Vec<(String, String)>,
 }
 
@@ -122,14 +123,35 @@ pub fn map(text: &str) -> Vec<Section> {
     sections
 }
 
+/// `- **Head:** text` is a field; what is indented is more of the last one.
+fn add_field(fields: &mut Vec<(String, String)>, line: &str) {
+    let field = line
+        .strip_prefix("- **")
+        .and_then(|rest| rest.split_once(":** "));
+    if let Some((head, text)) = field {
+        fields.push((head.to_owned(), text.to_owned()));
+    } else if let (Some(more), Some(last)) = (line.strip_prefix("  "), fields.last_mut()) {
+        last.1.push(' ');
+        last.1.push_str(more.trim());
+    }
+}
+
 pub fn divergences(text: &str) -> Vec<Divergence> {
-    let mut divergences = Vec::new();
-    for (_, heads, lines) in tables(text) {
-        for cells in lines {
-            if let Some(number) = cells.first().and_then(|cell| cell.parse().ok()) {
-                let fields = heads.iter().cloned().zip(cells).skip(1).collect();
-                divergences.push(Divergence { number, fields });
+    let mut divergences: Vec<Divergence> = Vec::new();
+    for line in text.lines() {
+        let title = line
+            .strip_prefix("### ")
+            .and_then(|title| title.split_once(". "));
+        if let Some((number, title)) = title {
+            if let Ok(number) = number.parse() {
+                divergences.push(Divergence {
+                    number,
+                    title: title.to_owned(),
+                    fields: Vec::new(),
+                });
             }
+        } else if let Some(last) = divergences.last_mut() {
+            add_field(&mut last.fields, line);
         }
     }
     divergences
@@ -161,18 +183,7 @@ pub fn guide(text: &str) -> Guide {
                 });
             }
         } else if let Some(stop) = guide.stops.last_mut().filter(|_| !section.is_empty()) {
-            let field = line
-                .strip_prefix("- **")
-                .and_then(|rest| rest.split_once(":** "));
-            if let Some((head, text)) = field {
-                stop.fields.push((head.to_owned(), text.to_owned()));
-            } else if let (Some(more), Some(last)) =
-                (line.strip_prefix("  "), stop.fields.last_mut())
-            {
-                // A paragraph that goes on in the next line.
-                last.1.push(' ');
-                last.1.push_str(more.trim());
-            }
+            add_field(&mut stop.fields, line);
         }
     }
     guide

@@ -372,11 +372,6 @@ fn divergences(sources: &Sources, text: &str) -> String {
             known.entry(number).or_default().extend(words);
         }
     }
-    let link = |name: &str| {
-        sources
-            .python(None, name)
-            .or_else(|| sources.rust(None, name))
-    };
     list(documents::divergences(text).into_iter().map(|row| {
         let resolve = |name: &str| match name.split_once(':') {
             Some((file, name)) => sources.python(Some(file), name),
@@ -385,16 +380,24 @@ fn divergences(sources: &Sources, text: &str) -> String {
         let at: Vec<String> = match known.get(&row.number) {
             Some(names) => names.iter().filter_map(|name| resolve(name)).collect(),
             // A row that is too new for the list is where its own words lead.
-            None => (row.fields.iter().take(2))
-                .flat_map(|field| documents::names(&field.1))
-                .filter_map(|name| {
-                    let word = name.split(['(', ' ']).next()?;
-                    resolve(word.trim_end_matches('.')).filter(|_| word.len() > 2)
-                })
-                .collect(),
+            None => (std::iter::once(&row.title)
+                .chain(row.fields.iter().map(|field| &field.1))
+                .take(2))
+            .flat_map(|text| documents::names(text))
+            .filter_map(|name| {
+                let word = name.split(['(', ' ']).next()?;
+                resolve(word.trim_end_matches('.')).filter(|_| word.len() > 2)
+            })
+            .collect(),
         };
-        // The first is the title.
-        let fields = row.fields.iter().skip(1).map(|(head, text)| {
+        // Of several of that name, the one that the row is about.
+        let link = |name: &str| {
+            let near = at.iter().find(|id| id.ends_with(&format!(".{name}")));
+            near.cloned()
+                .or_else(|| sources.python(None, name))
+                .or_else(|| sources.rust(None, name))
+        };
+        let fields = row.fields.iter().map(|(head, text)| {
             format!(
                 "<dt>{}</dt><dd>{}</dd>",
                 escape(head),
@@ -404,11 +407,7 @@ fn divergences(sources: &Sources, text: &str) -> String {
         format!(
             "{{\"n\":{},\"title\":{},\"html\":{},\"at\":{}}}",
             row.number,
-            string(
-                &row.fields
-                    .first()
-                    .map_or(String::new(), |field| documents::html(&field.1, &|_| None))
-            ),
+            string(&documents::html(&row.title, &|_| None)),
             string(&fields.collect::<String>()),
             strings(&at)
         )
