@@ -304,8 +304,9 @@
 //! that, so a process may end first. Call [`shutdown`](Executor::shutdown), use
 //! [`with`](Executor::with), or hold the guard of [`at_exit`] in `main`.
 //!
-//! **Why does my program hang?** Perhaps a call waits with a time-out for another call of the same pool, and all
-//! workers do. Look at what waits for what; give the inner calls a pool of their own, or submit the
+//! **Why does my program hang?** Perhaps a call waits for another call of the same pool, and all workers do. A
+//! worker runs such a call itself, but not if the wait has a time-out, or also ends by what is no call of
+//! that pool; the log tells of a pool that is stuck. Look at what waits for what; give the inner calls a pool of their own, or submit the
 //! second call from a done-callback of the first. A lock that is held while a result is waited for does
 //! the same.
 //!

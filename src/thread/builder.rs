@@ -80,12 +80,22 @@ impl ThreadPoolExecutorBuilder {
 
     /// Whether a worker that waits for a call of its own pool, without a time-out, runs that call itself
     /// if no other worker has begun it. It is on by default: without it, all workers may come to wait,
-    /// with nobody left to run what they wait for; which is then logged, once.
+    /// with nobody left to run what they wait for.
+    ///
+    /// It does so at once if it cannot go on before that call is done: in `result`, `take_result`,
+    /// `exception`, the `next` of a `Map`, and `wait` for all. A worker that waits for the first of several,
+    /// in `wait` or in `as_completed`, runs one of them only if all workers of the pool wait without a
+    /// time-out for nothing but calls of that pool: another of them may be done before, and the call
+    /// may need that this worker has gone on.
     ///
     /// Such a call runs in the midst of another: with the thread-locals of that, with the locks that it
-    /// holds, and on what is left of the stack. With stacks of the default size, up to 64 calls are
-    /// nested so; a larger [`thread_stack_size`](ThreadPoolExecutorBuilder::thread_stack_size) allows
-    /// more.
+    /// holds, and on what is left of the stack. It can no longer be cancelled. With stacks of the default
+    /// size, up to 64 calls are nested so; a larger
+    /// [`thread_stack_size`](ThreadPoolExecutorBuilder::thread_stack_size) allows more.
+    ///
+    /// Where it is off, a wait has a time-out, or calls are nested too deeply, the worker waits. When all
+    /// workers of a pool have come to wait for its calls, and none is left to run those that are queued,
+    /// that is logged, once; see [`set_logger`](super::super::set_logger).
     ///
     /// CPython: none; its documentation warns of the deadlock.
     pub fn help_while_waiting(mut self, on: bool) -> Self {
