@@ -1176,3 +1176,128 @@ mod alongside {
         }
     }
 }
+
+mod check_links {
+    use super::*;
+
+    fn check_links(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        run(example("check_links").args(arguments))
+    }
+
+    #[test]
+    fn two_hundred_pages_are_checked() {
+        let folder = scratch("links");
+        fs::create_dir(folder.join("deep")).unwrap();
+        for n in 0..199 {
+            let next = (n + 1) % 199;
+            let text = format!(
+                "<A href=\"page{next}.html#x\"><img src='../links/page0.html'>\
+                 <a href=https://example.org/{n}><a href=\"#top\"><a href='/root'>"
+            );
+            fs::write(folder.join(format!("page{n}.html")), text).unwrap();
+        }
+        fs::write(folder.join("deep/up.HTML"), "<a href=../page7.html>").unwrap();
+        let output = check_links([&folder]);
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+        let lines: Vec<_> = output.stdout.lines().collect();
+        assert!(lines.contains(&"100 of 200 pages"), "{}", output.stdout);
+        assert_eq!(lines.last(), Some(&"200 pages checked, 0 problems"));
+
+        fs::write(folder.join("page5.html"), "<a href='no\x1b.html'> href=\"").unwrap();
+        let output = check_links([&folder]);
+        assert_eq!((output.code, &*output.stderr), (Some(1), ""));
+        let broken = "page5.html: no such file: no\\u{1b}.html";
+        assert!(output.stdout.contains(broken), "{}", output.stdout);
+        assert!(!output.stdout.contains('\x1b'));
+    }
+
+    /// A page that cannot be read to its end: a pipe that nobody writes to.
+    #[cfg(unix)]
+    #[test]
+    fn the_whole_has_a_time_limit() {
+        let folder = scratch("links_late");
+        fs::write(folder.join("a.html"), "").unwrap();
+        let pipe = folder.join("b.html");
+        assert!(Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success());
+        let output = run(example("check_links").args(["--timeout", "1"]).arg(&folder));
+        assert_eq!((output.code, &*output.stderr), (Some(1), ""));
+        let late = "the time is over: 1 (of 2) futures unfinished";
+        assert!(output.stdout.contains(late), "{}", output.stdout);
+    }
+
+    #[test]
+    fn bad_arguments_are_named() {
+        assert!(check_links(["--help"]).stdout.starts_with("Usage:"));
+        for arguments in [
+            &["--timeout", "soon"][..],
+            &["--timeout"],
+            &["a", "b"],
+            &[""],
+            &["no such folder"],
+        ] {
+            let output = check_links(arguments);
+            assert_eq!((output.code, &*output.stdout), (Some(1), ""));
+            assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+        }
+    }
+}
+
+mod parallel_grep {
+    use super::*;
+
+    fn parallel_grep(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        run(example("parallel_grep").args(arguments))
+    }
+
+    #[test]
+    fn what_is_found_is_printed_in_the_order_of_the_files() {
+        let folder = scratch("grep");
+        fs::create_dir(folder.join("b")).unwrap();
+        for (n, name) in ["a", "b/1", "b/2", "c", "d"].iter().enumerate() {
+            // The first one takes longest.
+            let mut text = "hay\n".repeat(20_000 / (n + 1));
+            text += "a needle\x1b\n\nno\nneedles\n";
+            fs::write(folder.join(name), text).unwrap();
+        }
+        fs::write(folder.join("e"), b"\xff needle").unwrap();
+        let output = run(example("parallel_grep").arg("needle").arg(&folder));
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+        let folder = folder.to_str().unwrap();
+        let mut expected = String::new();
+        for (n, name) in ["a", "b/1", "b/2", "c", "d"].iter().enumerate() {
+            let first = 20_000 / (n + 1) + 1;
+            expected += &format!("{folder}/{name}:{first}:a needle\\u{{1b}}\n");
+            expected += &format!("{folder}/{name}:{}:needles\n", first + 3);
+        }
+        expected += &format!("{folder}/e:1:\u{fffd} needle\n");
+        assert_eq!(output.stdout, expected);
+    }
+
+    #[test]
+    fn it_exits_as_grep_does() {
+        let folder = scratch("grep_codes");
+        fs::write(folder.join("a"), "one\n\ntwo\n").unwrap();
+        let a = folder.join("a");
+        let (a, missing) = (a.to_str().unwrap(), "no such\x1bfile");
+        for (arguments, code, found, complaints) in [
+            (&["two", a][..], 0, 1, 0),
+            (&["", a], 0, 3, 0),
+            (&["three", a], 1, 0, 0),
+            (&["--", "--", a], 1, 0, 0),
+            (&["two", missing, a], 2, 1, 1),
+            (&["--sort", "two", a], 2, 0, 1),
+            (&["--"], 2, 0, 1),
+        ] {
+            let output = parallel_grep(arguments);
+            let lines = (output.stdout.lines().count(), output.stderr.lines().count());
+            let got = (output.code, lines);
+            assert_eq!(got, (Some(code), (found, complaints)), "{arguments:?}");
+            assert!(!output.stderr.contains('\x1b'), "{}", output.stderr);
+        }
+        assert!(parallel_grep(["--help"]).stdout.starts_with("Usage:"));
+    }
+}

@@ -1,6 +1,6 @@
 //! An executor that runs every call at once, in the caller's thread.
 
-use concurrent_futures::{Exception, Executor, Future, ShutdownOptions, SubmitError};
+use concurrent_futures::{Exception, Executor, Future, Promise, ShutdownOptions, SubmitError};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Mutex;
 
@@ -30,14 +30,15 @@ impl Executor for InlineExecutor {
         if *self.shutdown.lock().unwrap() {
             return Err(SubmitError::Shutdown);
         }
-        let future = Future::new();
+        let promise = Promise::new();
+        let future = promise.future();
         // Nobody else has the future yet, so it is neither cancelled nor done: none of these errs.
-        let _ = future.set_running_or_notify_cancel();
+        let _ = promise.set_running_or_notify_cancel();
         let outcome = catch_unwind(AssertUnwindSafe(|| f().map_err(Into::into)))
             .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
         let _ = match outcome {
-            Ok(value) => future.set_result(value),
-            Err(exception) => future.set_exception(exception),
+            Ok(value) => promise.set_result(value),
+            Err(exception) => promise.set_exception(exception),
         };
         Ok(future)
     }

@@ -1,6 +1,6 @@
 //! An executor that starts a thread for each task.
 
-use concurrent_futures::{Exception, Executor, Future, ShutdownOptions, SubmitError};
+use concurrent_futures::{Exception, Executor, Future, Promise, ShutdownOptions, SubmitError};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -58,12 +58,12 @@ impl Executor for ThreadPerTaskExecutor {
         state.running += 1;
         drop(state);
         let running = Running(Arc::clone(&self.0));
-        let future = Future::new();
-        let promise = future.clone();
+        let promise = Promise::new();
+        let future = promise.future();
         let task = move || {
             // Dropped in the opposite order: the task has ended when nothing of it is left.
             let (_running, promise, f) = (running, promise, f);
-            // False if it was cancelled before its thread came this far; those who wait are told.
+            // False if it was cancelled before its thread came this far.
             if !matches!(promise.set_running_or_notify_cancel(), Ok(true)) {
                 return;
             }
