@@ -4,12 +4,13 @@
 mod support;
 
 use concurrent_futures::{
-    Error, Exception, Executor, Map, MapOptions, ShutdownOptions, SubmitError, ThreadPoolExecutor,
+    Error, Exception, Executor, Map, MapOptions, ShutdownOptions, Submit, SubmitError,
+    ThreadPoolExecutor,
 };
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
-use support::{logged, until, watchdog, Count, Gate, OnDrop};
+use support::{logged, until, watchdog, Count, Gate, OnDrop, Steps};
 
 /// How an item fails.
 #[derive(Clone, Copy, Debug)]
@@ -40,53 +41,61 @@ fn as_text(result: Result<usize, Error>) -> Result<usize, String> {
     result.map_err(|error| error.to_string())
 }
 
-#[test]
-fn an_item_that_fails_at_any_place() {
-    watchdog("maps that fail", |steps| {
-        let pool = ThreadPoolExecutor::new(2).unwrap();
-        for items in [0, 1, 2, 5, 8] {
-            for chunksize in [1, 2, 3, 5, 100] {
-                for buffersize in [None, Some(1), Some(2)] {
-                    for fails in (0..items).map(Some).chain([None]) {
-                        for how in [How::Returns, How::Panics] {
-                            let case = format!(
-                                "{items} items by {chunksize}, {buffersize:?}, {fails:?} {how:?}"
-                            );
-                            steps.at(&case);
-                            let options = MapOptions::new()
-                                .chunksize(chunksize)
-                                .buffersize(buffersize);
-                            let map = || {
-                                pool.try_map_with(move |n| double(n, fails, how), 0..items, options)
-                                    .unwrap()
-                            };
-                            let expected = expected(items, fails);
-
-                            let mut one_by_one = Vec::new();
-                            let mut results = map();
-                            for result in &mut results {
-                                one_by_one.push(as_text(result));
-                            }
-                            assert_eq!(one_by_one, expected, "{case}");
-                            assert!(results.next().is_none(), "{case}");
-
-                            let mut folded = Vec::new();
-                            map().for_each(|result| folded.push(as_text(result)));
-                            assert_eq!(folded, expected, "{case}");
-
-                            // The first of them one by one, the rest at once.
-                            for first in 0..=expected.len() {
-                                let mut results = map();
-                                let mut mixed: Vec<_> =
-                                    results.by_ref().take(first).map(as_text).collect();
-                                results.for_each(|result| mixed.push(as_text(result)));
-                                assert_eq!(mixed, expected, "{case}, {first} first");
-                            }
-                        }
+/// Every place of the failure, in chunks of several sizes, all submitted at once or not.
+fn fail_at_any_place(executor: &impl Executor, sizes: &[usize], steps: &Steps) {
+    for &items in sizes {
+        for chunksize in [1, 2, 3, 100] {
+            for buffersize in [None, Some(1), Some(2)] {
+                for fails in (0..items).map(Some).chain([None]) {
+                    for how in [How::Returns, How::Panics] {
+                        let case = format!(
+                            "{items} items by {chunksize}, {buffersize:?}, {fails:?} {how:?}"
+                        );
+                        steps.at(&case);
+                        let options = MapOptions::new()
+                            .chunksize(chunksize)
+                            .buffersize(buffersize);
+                        let map = || {
+                            let f = move |n| double(n, fails, how);
+                            executor.try_map_with(f, 0..items, options).unwrap()
+                        };
+                        take_in_all_ways(map, &expected(items, fails), &case);
                     }
                 }
             }
         }
+    }
+}
+
+fn take_in_all_ways<U: Submit<usize>>(
+    map: impl Fn() -> Map<usize, U>,
+    expected: &[Result<usize, String>],
+    case: &str,
+) {
+    // The first of them one by one, the rest at once.
+    for first in 0..=expected.len() {
+        let mut results = map();
+        let mut taken: Vec<_> = results.by_ref().take(first).map(as_text).collect();
+        results.for_each(|result| taken.push(as_text(result)));
+        assert_eq!(taken, expected, "{case}, {first} first");
+    }
+    let mut one_by_one = Vec::new();
+    let mut results = map();
+    for result in &mut results {
+        one_by_one.push(as_text(result));
+    }
+    assert_eq!(one_by_one, expected, "{case}");
+    assert!(results.next().is_none(), "{case}");
+}
+
+#[test]
+fn an_item_that_fails_at_any_place() {
+    watchdog("maps that fail", |steps| {
+        // Without threads, as there are some thousands of maps.
+        fail_at_any_place(&Naive::default(), &[0, 1, 2, 5, 8], steps);
+        let pool = ThreadPoolExecutor::new(2).unwrap();
+        fail_at_any_place(&pool, &[3], steps);
+        pool.shutdown();
     });
 }
 
@@ -293,7 +302,7 @@ fn an_iterable_that_panics_loses_no_result() {
 }
 
 /// Takes all results, and holds what was left against every hint on the way.
-fn check_hints<T, U: concurrent_futures::Submit<T>>(mut map: Map<T, U>, case: &str) -> usize {
+fn check_hints<T, U: Submit<T>>(mut map: Map<T, U>, case: &str) -> usize {
     let mut hints = vec![map.size_hint()];
     while map.next().is_some() {
         hints.push(map.size_hint());
@@ -313,7 +322,7 @@ fn check_hints<T, U: concurrent_futures::Submit<T>>(mut map: Map<T, U>, case: &s
 #[test]
 fn the_size_hint_is_right_all_the_way() {
     watchdog("size hints", |steps| {
-        let pool = ThreadPoolExecutor::new(2).unwrap();
+        let executor = Naive::default();
         for items in [0, 1, 4, 7] {
             for chunksize in [1, 2, 4, 9] {
                 for buffersize in [None, Some(1), Some(2)] {
@@ -324,7 +333,7 @@ fn the_size_hint_is_right_all_the_way() {
                             .chunksize(chunksize)
                             .buffersize(buffersize);
                         let f = move |n| double(n, fails, How::Returns);
-                        let map = pool.try_map_with(f, 0..items, options).unwrap();
+                        let map = executor.try_map_with(f, 0..items, options).unwrap();
                         assert_eq!(
                             map.size_hint().1,
                             Some(items),
@@ -333,12 +342,13 @@ fn the_size_hint_is_right_all_the_way() {
                         let results = check_hints(map, &case);
                         assert_eq!(results, expected(items, fails).len(), "{case}");
                         let unknown = (0..items).filter(|n| *n < usize::MAX);
-                        let map = pool.try_map_with(f, unknown, options).unwrap();
+                        let map = executor.try_map_with(f, unknown, options).unwrap();
                         check_hints(map, &case);
                     }
                 }
             }
         }
+        let pool = ThreadPoolExecutor::new(2).unwrap();
         steps.at("an endless iterator");
         let options = MapOptions::new().buffersize(2).chunksize(3);
         let mut endless = pool.map_with(|n: usize| n, 0.., options).unwrap();
@@ -384,8 +394,9 @@ fn a_time_out_between_chunks() {
     });
 }
 
-/// Runs every call at once, and lets a panic of it through.
-struct Naive(Mutex<Vec<usize>>);
+/// Runs every call at once, and lets a panic of it through. It counts the calls.
+#[derive(Default)]
+struct Naive(Count);
 
 impl Executor for Naive {
     fn try_submit<F, T, E>(&self, f: F) -> Result<concurrent_futures::Future<T>, SubmitError>
@@ -395,7 +406,7 @@ impl Executor for Naive {
         E: Into<Exception>,
     {
         let future = concurrent_futures::Future::new();
-        self.0.lock().unwrap().push(1);
+        self.0.add(1);
         let completed = match f() {
             Ok(value) => future.set_result(value),
             Err(error) => future.set_exception(error.into()),
@@ -410,12 +421,12 @@ impl Executor for Naive {
 #[test]
 fn an_executor_that_catches_nothing_sees_no_panic() {
     for chunksize in [1, 2, 4] {
-        let executor = Naive(Mutex::new(Vec::new()));
+        let executor = Naive::default();
         let options = MapOptions::new().chunksize(chunksize);
         let map = executor
             .try_map_with(|n| double(n, Some(2), How::Panics), 0..4, options)
             .unwrap();
-        assert_eq!(executor.0.lock().unwrap().len(), 4 / chunksize);
+        assert_eq!(executor.0.get(), 4 / chunksize);
         let results: Vec<_> = map.map(as_text).collect();
         assert_eq!(results, expected(4, Some(2)));
     }
