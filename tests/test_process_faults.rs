@@ -697,7 +697,7 @@ fn initializers_that_fail() {
 /// A worker that is none: it has the real one started, and stands between it and the pool. What it does to
 /// the bytes is said by its last argument but one: `cut-100` ends after the worker's first 100 bytes,
 /// `flip-100` turns over some bits of the byte behind them, `insert-100` puts some bytes there,
-/// `leave-100` leaves some out.
+/// `leave-100` leaves some out. `deaf-0` replies now and then, and reads nothing.
 #[test]
 fn stranger_entry() {
     let arguments: Vec<_> = env::args().collect();
@@ -741,6 +741,21 @@ fn stranger_entry() {
     };
     let real = [accept(), accept()];
     drop(folder);
+    if fault == "deaf" {
+        let mut greeting = [0; 16];
+        (&real[0]).read_exact(&mut greeting).unwrap();
+        let mut to = &pool[0];
+        let _ = to.write_all(&greeting);
+        let _ = worker.kill();
+        loop {
+            thread::sleep(Duration::from_millis(20));
+            // As if the call had returned an empty list.
+            let reply = [&9_u64.to_le_bytes()[..], &[1], &[0; 8]].concat();
+            if to.write_all(&reply).is_err() {
+                std::process::exit(0);
+            }
+        }
+    }
     for n in 0..2 {
         let mut from = pool[n].try_clone().unwrap();
         let mut to = real[n].try_clone().unwrap();
@@ -831,6 +846,39 @@ fn through_a_stranger(fault: &str, on_crash: OnCrash) {
             "{exceptions:?}"
         );
     }
+}
+
+/// What it does not read fills the stream, until a call to what seems to be an idle worker finds no room. Nobody
+/// is to wait for that, least of all with the pool's lock held.
+#[test]
+fn a_stranger_that_does_not_read() {
+    watchdog("a stranger that does not read", |steps| {
+        let mut arguments = entry("stranger_entry");
+        arguments.push("deaf-0".to_owned());
+        let pool = builder(1)
+            .worker_args(arguments)
+            .on_crash(OnCrash::FailCall)
+            .build()
+            .unwrap();
+        let mut first = None;
+        for n in 0..200 {
+            steps.at(format!("call {n}"));
+            let call = match pool.submit(echo, vec![1; 4_000]) {
+                Ok(call) => call,
+                // It replied when nothing was asked, three times in a row.
+                Err(SubmitError::Broken(_)) => break,
+                Err(error) => panic!("{error}"),
+            };
+            let _ = call.exception(None);
+            let now = pool.pids();
+            if *first.get_or_insert_with(|| now.clone()) != now && n > 40 {
+                break;
+            }
+        }
+        steps.at("shutdown");
+        pool.kill_workers();
+        pool.shutdown();
+    });
 }
 
 /// So that the tests below show what they say.

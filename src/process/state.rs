@@ -10,6 +10,7 @@ use super::super::stdlib::threading::Thread;
 use super::command::Usage;
 use super::{message, BrokenProcessPool, Item, SUMMONS};
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::mem;
 use std::net::Shutdown as Half;
 use std::sync::Arc;
@@ -109,9 +110,18 @@ impl Worker {
         }
     }
 
-    pub(super) fn send(&self, message: &Message) -> bool {
-        let connection = self.connection.as_ref();
-        connection.map_or(false, |connection| connection.send(message).is_ok())
+    /// Sends a small message to a worker that was idle, and says whether it has been sent.
+    pub(super) fn send(&mut self, message: &Message) -> bool {
+        let sent = match &self.connection {
+            Some(connection) => connection.send_at_once(message),
+            None => return false,
+        };
+        if matches!(&sent, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            // It has replied to what it has not read. Whoever waited for it, with the lock held, would
+            // wait for a stranger.
+            self.kill();
+        }
+        sent.is_ok()
     }
 
     pub(super) fn kill(&mut self) {

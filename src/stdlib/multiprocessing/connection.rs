@@ -44,13 +44,42 @@ impl Connection {
     }
 
     pub(in super::super::super) fn send(&self, message: &Message) -> io::Result<()> {
-        self.send_bytes(&message.0)
+        self.write_whole(&message.0, true)
     }
 
-    /// Sends what is no message.
+    /// Sends a message for which there is room if the peer has read what it has replied to. If it has not, this
+    /// fails soon with `WouldBlock`, in Unix; and the stream is of no use any more.
+    pub(in super::super::super) fn send_at_once(&self, message: &Message) -> io::Result<()> {
+        self.write_whole(&message.0, false)
+    }
+
+    /// Sends what is no message, at once.
     pub(super) fn send_bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        self.write_whole(bytes, false)
+    }
+
+    fn write_whole(&self, mut bytes: &[u8], patient: bool) -> io::Result<()> {
         let mut stream = self;
-        stream.write_all(bytes)
+        while !bytes.is_empty() {
+            match stream.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => bytes = &bytes[n..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if patient && error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// In Windows, a stream on which sending has timed out is of no use, also to who would try again.
+    fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            #[cfg(unix)]
+            Connection::Unix(stream) => stream.set_write_timeout(Some(timeout)),
+            Connection::Tcp(stream) if cfg!(unix) => stream.set_write_timeout(Some(timeout)),
+            Connection::Tcp(_) => Ok(()),
+        }
     }
 
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
@@ -305,6 +334,7 @@ impl Listener {
             return Ok(None);
         }
         connection.set_read_timeout(None)?;
+        connection.set_write_timeout(Duration::from_secs(1))?;
         let role = usize::from(greeting.pop().unwrap_or_default());
         // Not `==`, which takes the longer the more of it is right.
         let differences = greeting.iter().zip(secret.bytes());
