@@ -1146,15 +1146,20 @@ fn run_copy(folder: &Folder, test: &str, role: &str, wrapper: &[&str]) -> String
         .env("RELIABILITY_TEST_CHILD", role)
         .stdin(Stdio::null());
     loop {
-        match command.output() {
-            // "Text file busy": a process that another test was just starting still has the file that
-            // was written, until it executes its own.
-            Err(error) if error.raw_os_error() == Some(26) => thread::yield_now(),
-            output => {
-                let output = output.unwrap();
-                let (out, err) = (&output.stdout, &output.stderr);
-                return [out, err].map(|it| String::from_utf8_lossy(it)).concat();
+        // "Text file busy": a process that another test was just starting still has the file that was
+        // written, until it executes its own.
+        let output = match command.output() {
+            Err(error) if error.raw_os_error() == Some(26) => {
+                thread::yield_now();
+                continue;
             }
+            output => output.unwrap(),
+        };
+        let text =
+            [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+        // From the wrapper, if there is one.
+        if !text[1].contains("Text file busy") {
+            return text.concat();
         }
     }
 }

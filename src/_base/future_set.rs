@@ -161,20 +161,23 @@ impl<F: Eq + Hash> Extend<F> for FutureSet<F> {
 
 impl<F: Eq + Hash, S> From<HashSet<F, S>> for FutureSet<F> {
     fn from(futures: HashSet<F, S>) -> Self {
-        futures.into_iter().collect()
+        // Edition 2018 takes the method for that of a slice.
+        IntoIterator::into_iter(futures).collect()
     }
 }
 
 impl<F: Eq + Hash, const N: usize> From<[F; N]> for FutureSet<F> {
     fn from(futures: [F; N]) -> Self {
-        futures.into_iter().collect()
+        // Edition 2018 takes the method for that of a slice.
+        IntoIterator::into_iter(futures).collect()
     }
 }
 
 /// Hashes all of them anew.
 impl<F: Eq + Hash> From<FutureSet<F>> for HashSet<F> {
     fn from(futures: FutureSet<F>) -> Self {
-        futures.into_iter().collect()
+        // Edition 2018 takes the method for that of a slice.
+        IntoIterator::into_iter(futures).collect()
     }
 }
 
