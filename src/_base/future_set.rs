@@ -161,8 +161,7 @@ impl<F: Eq + Hash> Extend<F> for FutureSet<F> {
 
 impl<F: Eq + Hash, S> From<HashSet<F, S>> for FutureSet<F> {
     fn from(futures: HashSet<F, S>) -> Self {
-        // Edition 2018 takes the method for that of a slice.
-        IntoIterator::into_iter(futures).collect()
+        futures.into_iter().collect()
     }
 }
 

@@ -7,8 +7,8 @@
 //! the command has started may hold the other side for ever.
 
 use super::super::threading::{lock, Condition, Deadline};
-use super::connection::Connection;
-use super::frames::{frame, frame_from, Frames, Kind, VERSION};
+use super::connection::{Connection, Forward};
+use super::frames::{frame, Frames, Kind, LARGEST, VERSION};
 use super::spawn::Timing;
 use std::io::{self, Read, Write};
 use std::mem;
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How long to wait, after the command's end, for what it has printed.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How long to write without getting on before looking whether there is a reason to go on.
 const STUCK: Duration = Duration::from_millis(100);
@@ -42,8 +42,6 @@ pub(super) struct Link {
     began: Instant,
     timing: Timing,
     shared: Arc<Shared>,
-    /// The pool's side of the stream to the worker.
-    near: UnixStream,
     output: UnixStream,
     errors: UnixStream,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -56,7 +54,8 @@ struct Shared {
     input: Mutex<UnixStream>,
     /// The same, for whoever cannot wait for the lock.
     input_end: UnixStream,
-    /// The worker's side of the stream between the pool and it.
+    /// The stream of what the worker sends the pool: the pool's side, and the worker's.
+    near: UnixStream,
     far: UnixStream,
 }
 
@@ -88,13 +87,13 @@ impl Link {
             known: Condition::new(Known::default()),
             input_end: input.try_clone()?,
             input: Mutex::new(input),
+            near,
             far,
         });
         let link = Link {
             began: Instant::now(),
             timing,
             shared,
-            near,
             output,
             errors,
             threads: Mutex::default(),
@@ -122,7 +121,7 @@ impl Link {
         })?;
         let shared = Arc::clone(&self.shared);
         self.spawn("errors of a command", move || shared.relay(errors))?;
-        let near = self.near.try_clone()?;
+        let near = self.shared.near.try_clone()?;
         let limit = self.began.checked_add(self.timing.startup);
         let mut pause = Duration::from_millis(1);
         loop {
@@ -132,7 +131,8 @@ impl Link {
                 .known
                 .wait_for(changed, Deadline::after(Some(pause)));
             if known.ready {
-                return Ok(Connection::Unix(near));
+                let shared = Arc::clone(&self.shared);
+                return Ok(Connection::Command(near, shared));
             }
             let ended = known.ended;
             drop(known);
@@ -210,8 +210,7 @@ impl Link {
 
     /// Ends both directions of the stream to the worker, and what the command reads, which is to end by that.
     pub(super) fn kill(&self) {
-        let _ = self.near.shutdown(Shutdown::Both);
-        self.shared.end_input();
+        self.shared.shutdown(Shutdown::Both);
     }
 
     /// Waits for the command, and kills it if it takes too long. Returns the status of the worker, if that has
@@ -259,6 +258,24 @@ fn wait(child: &Mutex<Child>, until: Instant) -> Option<ExitStatus> {
     }
 }
 
+impl Forward for Shared {
+    fn forward(&self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..bytes.len().min(LARGEST)];
+        self.send(&frame(Kind::Data, bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn shutdown(&self, how: Shutdown) {
+        if how == Shutdown::Write {
+            // An error: it has ended.
+            let _ = self.send(&frame(Kind::Close, &[]));
+        } else {
+            let _ = self.near.shutdown(Shutdown::Both);
+            self.end_input();
+        }
+    }
+}
+
 impl Shared {
     fn end_input(&self) {
         let _ = self.input_end.shutdown(Shutdown::Write);
@@ -266,7 +283,10 @@ impl Shared {
 
     /// Writes a frame to the command. It may take as long as it wants, unless it has ended.
     fn send(&self, frame: &[u8]) -> io::Result<()> {
-        let mut input = lock(&self.input);
+        self.write(&mut lock(&self.input), frame)
+    }
+
+    fn write(&self, input: &mut UnixStream, frame: &[u8]) -> io::Result<()> {
         let mut left = frame;
         while !left.is_empty() {
             match input.write(left) {
@@ -344,10 +364,11 @@ impl Shared {
         output.set_read_timeout(keep_alive)?;
         let milliseconds = keep_alive.unwrap_or_default().as_millis() as u64;
         self.send(&frame(Kind::Begin, &milliseconds.to_le_bytes()))?;
-        let shared = Arc::clone(self);
-        let builder = thread::Builder::new().name("input of a command".to_owned());
-        let interval = keep_alive.map(|keep_alive| keep_alive / 4);
-        *sender = Some(builder.spawn(move || shared.forward(interval))?);
+        if let Some(keep_alive) = keep_alive {
+            let shared = Arc::clone(self);
+            let builder = thread::Builder::new().name("keep-alive of a command".to_owned());
+            *sender = Some(builder.spawn(move || shared.say_something(keep_alive / 4))?);
+        }
         loop {
             let printed = |text: &[u8]| {
                 printer.print(text);
@@ -381,29 +402,20 @@ impl Shared {
         }
     }
 
-    /// Sends the command what the pool sends the worker, and something now and then if that is nothing.
-    fn forward(&self, interval: Option<Duration>) {
-        let mut buffer = Vec::new();
+    /// Lets the bridge hear something now and then.
+    fn say_something(&self, interval: Duration) {
         let alive = frame(Kind::Alive, &[]);
-        let mut sent = self.far.set_read_timeout(interval);
-        while sent.is_ok() {
-            sent = match frame_from(Kind::Data, &self.far, &mut buffer) {
-                Ok(Some(frame)) => self.send(frame),
-                Ok(None) => break,
-                Err(error) if is_time_out(&error) => self.send(&alive),
-                Err(error) => Err(error),
-            };
-        }
-        sent = sent.and_then(|()| self.send(&frame(Kind::Close, &[])));
-        while sent.is_ok() {
-            let known = &self.known;
-            if known
-                .wait_for(|known| known.ended, Deadline::after(interval))
-                .ended
-            {
+        loop {
+            let deadline = Deadline::after(Some(interval));
+            if self.known.wait_for(|known| known.ended, deadline).ended {
                 break;
             }
-            sent = self.send(&alive);
+            // Who is writing says something, too. An error: the command has ended.
+            if let Ok(mut input) = self.input.try_lock() {
+                if self.write(&mut input, &alive).is_err() {
+                    break;
+                }
+            }
         }
     }
 

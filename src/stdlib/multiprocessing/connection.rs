@@ -14,6 +14,8 @@ use std::os::unix::{
     net::{UnixListener, UnixStream},
 };
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -22,13 +24,30 @@ pub(in super::super::super) enum Connection {
     #[cfg(unix)]
     Unix(UnixStream),
     Tcp(TcpStream),
+    /// To a worker behind a command. What it sends comes over a stream; what it is sent goes to the command.
+    #[cfg(unix)]
+    Command(UnixStream, Arc<dyn Forward>),
+}
+
+/// Sends a worker what it is to receive.
+#[cfg(unix)]
+pub(in super::super::super) trait Forward: Send + Sync {
+    /// Sends some of this, and returns how much.
+    fn forward(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Ends what is sent, or also what is received.
+    fn shutdown(&self, how: Shutdown);
 }
 
 impl Connection {
     /// Whether the error with which receiving failed says that the peer ended without having read all that
     /// it was sent. Only where streams say that, and say it of nothing else.
     pub(in super::super::super) fn is_unread(&self, error: &io::Error) -> bool {
-        let is_local = !matches!(self, Connection::Tcp(_));
+        let is_local = match self {
+            #[cfg(unix)]
+            Connection::Unix(_) => true,
+            _ => false,
+        };
         cfg!(target_os = "linux") && is_local && error.kind() == io::ErrorKind::ConnectionReset
     }
 
@@ -39,6 +58,11 @@ impl Connection {
         let _ = match self {
             #[cfg(unix)]
             Connection::Unix(stream) => stream.shutdown(how),
+            #[cfg(unix)]
+            Connection::Command(_, command) => {
+                command.shutdown(how);
+                Ok(())
+            }
             Connection::Tcp(stream) => stream.shutdown(how),
         };
     }
@@ -85,7 +109,9 @@ impl Connection {
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             #[cfg(unix)]
-            Connection::Unix(stream) => stream.set_read_timeout(timeout),
+            Connection::Unix(stream) | Connection::Command(stream, _) => {
+                stream.set_read_timeout(timeout)
+            }
             Connection::Tcp(stream) => stream.set_read_timeout(timeout),
         }
     }
@@ -95,7 +121,7 @@ impl Read for &Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             #[cfg(unix)]
-            Connection::Unix(stream) => (&*stream).read(buffer),
+            Connection::Unix(stream) | Connection::Command(stream, _) => (&*stream).read(buffer),
             Connection::Tcp(stream) => (&*stream).read(buffer),
         }
     }
@@ -106,6 +132,8 @@ impl Write for &Connection {
         match self {
             #[cfg(unix)]
             Connection::Unix(stream) => (&*stream).write(bytes),
+            #[cfg(unix)]
+            Connection::Command(_, command) => command.forward(bytes),
             Connection::Tcp(stream) => (&*stream).write(bytes),
         }
     }
