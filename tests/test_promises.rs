@@ -959,6 +959,27 @@ fn an_untyped_handle_that_goes_takes_its_waker_along() {
 }
 
 #[test]
+fn a_shutdown_with_time_left_waits_for_the_call() {
+    watchdog("shutdown with an hour's time", |steps| {
+        for round in 0..20 {
+            steps.at(format!("round {round}"));
+            let pool = ThreadPoolExecutor::new(1).unwrap();
+            let (_running, gate) = blocker(&pool);
+            let other = pool.clone();
+            let stopper = thread::spawn(move || {
+                let hour = ShutdownOptions::new().timeout(Duration::from_secs(3_600));
+                other.shutdown_timeout(hour)
+            });
+            while !pool.is_shutdown() {
+                thread::yield_now();
+            }
+            gate.open();
+            assert!(stopper.join().unwrap().is_ok());
+        }
+    });
+}
+
+#[test]
 fn as_completed_says_how_many_may_come() {
     let futures = [Future::new(), Future::new(), Future::<i32>::new()];
     futures[0].set_result(1).unwrap();

@@ -101,6 +101,9 @@ impl Connection {
         match self {
             #[cfg(unix)]
             Connection::Unix(stream) => stream.set_write_timeout(Some(timeout)),
+            // A command that does not read is ended for its silence, which ends the write.
+            #[cfg(unix)]
+            Connection::Command(..) => Ok(()),
             Connection::Tcp(stream) if cfg!(unix) => stream.set_write_timeout(Some(timeout)),
             Connection::Tcp(_) => Ok(()),
         }
