@@ -7,11 +7,12 @@
 //!
 //! A thread that holds one lock of this crate and takes another takes them in this order:
 //!
-//! 1. a pool's shutdown lock;
-//! 2. the conditions of futures: of several, in the order of their addresses, except that those to
+//! 1. a pool's shutdown lock, then the state of its `Workers`;
+//! 2. the lock of a work item's call;
+//! 3. the conditions of futures: of several, in the order of their addresses, except that those to
 //!    which the thread has the only handle come first, in any order ([`_AcquireFutures`] says why);
-//! 3. a waiter's locks, and its event's;
-//! 4. the queue's `putting`, then its `getting`, then its `following`; or one of `Unfinished`,
+//! 4. a waiter's locks, and its event's;
+//! 5. the queue's `putting`, then its `getting`, then its `following`; or one of `Unfinished`,
 //!    `_GLOBAL_SHUTDOWN_LOCK` and `Thread::id`, alone.
 //!
 //! `Thread::handle` is held while that thread is joined, for as long as it runs, and so is never waited
@@ -21,33 +22,36 @@
 mod callback;
 mod executor;
 mod follow_up;
+mod future_set;
 mod futures;
 mod handle;
 mod lent;
 mod map;
 mod nesting;
 mod options;
+mod positions;
 mod shared;
 mod waker;
 mod work;
+mod worker;
 
 use self::callback::Callback;
 pub(super) use self::executor::Cause;
 use self::executor::{Exit, TryExit};
-use self::futures::{Erased, Futures};
+use self::futures::{Candidates, Erased, Futures};
 use self::lent::{Borrowers, LentValue};
-use self::map::Chunk;
+pub(super) use self::map::{Chunk, NextTask};
 use self::nesting::Nesting;
+use self::positions::{Finished, Positions};
 use super::stdlib::exceptions::without_paths;
 use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::logging::Logger;
 use super::stdlib::threading::{lock, Acquired, Condition, Deadline, Event};
 use std::any::type_name;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
-use std::hash::Hash;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::mem;
@@ -57,11 +61,13 @@ use std::time::Duration;
 use std::vec::IntoIter;
 
 pub use self::callback::log_unretrieved;
+pub use self::future_set::{BuildIdentityHasher, FutureSet, IdentityHasher};
 pub use self::futures::{Private, Untyped, Waitable};
 pub use self::map::{MapWith, Submit, Unsubmitted};
 pub use self::options::{MapOptions, ShutdownOptions};
 pub use self::waker::Awaited;
-pub(super) use self::work::{Blocked, Help, PoolNumber, Work, NO_NUMBER};
+pub(super) use self::work::{PoolNumber, Work, NO_NUMBER};
+pub(super) use self::worker::{Worker, Workers};
 pub use super::stdlib::exceptions::{Exception, IntoException, TimeoutError, ValueError};
 
 /// When [`wait`] returns.
@@ -231,6 +237,11 @@ impl _Waiter {
 trait Waiter: Send + Sync {
     fn base(&self) -> &_Waiter;
 
+    /// Whether what is waited for has happened.
+    fn is_over(&self) -> bool {
+        !lock(&self.base().finished_futures).is_empty()
+    }
+
     fn add_result(&self, position: usize);
 
     fn add_exception(&self, position: usize) {
@@ -246,13 +257,13 @@ trait Waiter: Send + Sync {
 struct _AsCompletedWaiter(_Waiter);
 
 impl _AsCompletedWaiter {
-    /// The futures that were added since the last call, in finishing order.
-    fn take_finished_futures(&self) -> Vec<usize> {
+    /// Swaps an empty list for that of the futures that were added since the last call, in finishing order.
+    fn take_finished_futures(&self, list: &mut Vec<usize>) {
         let mut finished_futures = lock(&self.0.finished_futures);
         // While the list is locked. Otherwise a future could be added in between, and its event would be
         // cleared without the future having been seen.
         self.0.event.clear();
-        mem::take(&mut *finished_futures)
+        mem::swap(&mut *finished_futures, list);
     }
 }
 
@@ -290,8 +301,8 @@ impl Waiter for _FirstCompletedWaiter {
 /// `_base.py`.
 struct _AllCompletedWaiter {
     base: _Waiter,
-    /// How many of the futures have not told this waiter yet. (With `stop_on_exception`, one that failed
-    /// is not subtracted, as it ends the waiting.)
+    /// How many of the futures have not told this waiter yet. With `stop_on_exception`, none is waited for
+    /// after one that failed.
     num_pending_calls: Mutex<usize>,
     /// Whether a future with an exception sets the event, too.
     stop_on_exception: bool,
@@ -308,7 +319,7 @@ impl _AllCompletedWaiter {
 
     fn _decrement_pending_calls(&self) {
         let mut num_pending_calls = lock(&self.num_pending_calls);
-        *num_pending_calls -= 1;
+        *num_pending_calls = num_pending_calls.saturating_sub(1);
         if *num_pending_calls == 0 {
             self.base.event.set();
         }
@@ -320,6 +331,10 @@ impl Waiter for _AllCompletedWaiter {
         &self.base
     }
 
+    fn is_over(&self) -> bool {
+        *lock(&self.num_pending_calls) == 0
+    }
+
     fn add_result(&self, position: usize) {
         self.base.append(position);
         self._decrement_pending_calls();
@@ -328,10 +343,9 @@ impl Waiter for _AllCompletedWaiter {
     fn add_exception(&self, position: usize) {
         self.base.append(position);
         if self.stop_on_exception {
-            self.base.event.set();
-        } else {
-            self._decrement_pending_calls();
+            *lock(&self.num_pending_calls) = 1;
         }
+        self._decrement_pending_calls();
     }
 }
 
@@ -346,7 +360,7 @@ impl Waiter for _AllCompletedWaiter {
 /// CPython: `_AcquireFutures` in `_base.py`.
 struct _AcquireFutures<'a> {
     /// The positions of the final ones.
-    done: Vec<usize>,
+    done: Positions,
     /// Whether one of these has an exception.
     failed: bool,
     /// The others, which are held, with their positions.
@@ -356,17 +370,17 @@ struct _AcquireFutures<'a> {
 impl<'a> _AcquireFutures<'a> {
     fn new<T, F: Waitable<T>>(fs: &'a Futures<F>) -> Self {
         let mut acquired = _AcquireFutures {
-            done: Vec::new(),
+            done: Positions::new(fs.given.len()),
             failed: false,
             not_done: Vec::new(),
         };
-        for &position in &fs.ordered {
+        for position in fs.ordered() {
             let shared = match fs.get(position) {
                 Some(future) => future.condition.acquire(),
                 None => continue,
             };
             if shared.state.is_final() {
-                acquired.done.push(position);
+                acquired.done.insert(position);
                 acquired.failed |= shared.failed;
             } else {
                 acquired.not_done.push((position, shared));
@@ -421,12 +435,11 @@ pub struct AsCompleted<T, F: Waitable<T> = Future<T>> {
     /// How many were not yielded yet.
     pending: usize,
     /// The positions of those that are done and not yielded yet, in the order in which to yield them.
-    finished: IntoIter<usize>,
+    finished: Finished,
     waiter: Arc<_AsCompletedWaiter>,
     /// Where the waiter was installed. A future drops it from its list when it tells it.
     installed: Vec<Installed>,
-    /// To how many of these this thread has offered its help, or need not.
-    helped: usize,
+    candidates: Candidates,
     deadline: Deadline,
     value: PhantomData<fn() -> T>,
 }
@@ -445,13 +458,9 @@ impl<T, F: Waitable<T>> AsCompleted<T, F> {
 
     /// Ends the iteration: lets go of the futures that were not yielded. Python's `generator.close`.
     fn close(&mut self) {
-        for Installed { position, key } in mem::take(&mut self.installed) {
-            if let Some(future) = self.fs.get(position) {
-                future.condition.acquire().waiters.remove(key);
-            }
-        }
+        self.fs.uninstall(mem::take(&mut self.installed));
         self.fs.given.clear();
-        self.finished = Vec::new().into_iter();
+        self.finished = Finished::new(Positions::default());
         self.pending = 0;
     }
 }
@@ -500,24 +509,16 @@ pub fn as_completed<T, F: Waitable<T>>(
     let waiter = Arc::new(_AsCompletedWaiter(_Waiter::new()));
     let mut acquired = _AcquireFutures::new(&fs);
     let done = mem::take(&mut acquired.done);
+    let candidates = acquired.candidates();
     let dyn_waiter: Arc<dyn Waiter> = Arc::clone(&waiter) as _;
     let installed = acquired.install(&dyn_waiter);
-    // They are in the order of locking, and are to be yielded in the order given. Marking them is faster
-    // than sorting.
-    let mut is_done = vec![false; fs.given.len()];
-    for position in done {
-        is_done[position] = true;
-    }
-    let finished: Vec<_> = (0..is_done.len())
-        .filter(|&position| is_done[position])
-        .collect();
     AsCompleted {
         pending: fs.len(),
-        finished: finished.into_iter(),
+        finished: Finished::new(done),
         fs,
         waiter,
         installed,
-        helped: 0,
+        candidates,
         deadline,
         value: PhantomData,
     }
@@ -539,12 +540,12 @@ impl<T, F: Waitable<T>> Iterator for AsCompleted<T, F> {
                 self.close();
                 return Some(Err(error));
             }
-            let event = &self.waiter.0.event;
-            let not_helped = self.installed[self.helped..].iter().map(|it| it.position);
-            let (helped, _help) = self.fs.help(not_helped, event, self.deadline);
-            self.helped += helped;
-            event.wait(self.deadline);
-            self.finished = self.waiter.take_finished_futures().into_iter();
+            if let Some(worker) = Worker::current() {
+                worker.wait_for_next(self);
+            } else {
+                self.waiter.0.event.wait(self.deadline);
+            }
+            self.waiter.take_finished_futures(self.finished.list());
         }
     }
 
@@ -578,9 +579,9 @@ impl<T, F: Waitable<T>> fmt::Debug for AsCompleted<T, F> {
 /// CPython: `DoneAndNotDoneFutures` in `_base.py`.
 pub struct DoneAndNotDoneFutures<T, F: Waitable<T> = Future<T>> {
     /// Finished, or cancelled and told of.
-    pub done: HashSet<F::Handle>,
+    pub done: FutureSet<F::Handle>,
     /// All others.
-    pub not_done: HashSet<F::Handle>,
+    pub not_done: FutureSet<F::Handle>,
 }
 
 impl<T, F: Waitable<T>> fmt::Debug for DoneAndNotDoneFutures<T, F>
@@ -625,13 +626,9 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
     return_when: ReturnWhen,
 ) -> DoneAndNotDoneFutures<T, F> {
     let deadline = Deadline::after(timeout.into());
-    let mut fs = Futures::new(fs);
-    let mut waited = DoneAndNotDoneFutures {
-        done: HashSet::new(),
-        not_done: HashSet::new(),
-    };
+    let fs = Futures::new(fs);
     let mut acquired = _AcquireFutures::new(&fs);
-    let done = mem::take(&mut acquired.done);
+    let mut done = mem::take(&mut acquired.done);
     let enough = match return_when {
         ReturnWhen::FirstCompleted => !done.is_empty(),
         ReturnWhen::FirstException => acquired.failed,
@@ -639,37 +636,39 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
     };
     if enough || acquired.not_done.is_empty() {
         drop(acquired);
-        fs.move_to(&mut waited.done, done);
     } else {
+        let mut candidates = acquired.candidates();
         let (waiter, installed) = _create_and_install_waiters(acquired, return_when);
-        let waiter = waiter.base();
-        let finished_futures = || mem::take(&mut *lock(&waiter.finished_futures));
-        fs.move_to(&mut waited.done, done);
-        let positions = installed.iter().map(|installed| installed.position);
-        let (_, _help) = fs.help(positions, &waiter.event, deadline);
-        waiter.event.wait(deadline);
-        fs.move_to(&mut waited.done, finished_futures());
+        let add_finished_futures = |done: &mut Positions| {
+            let finished_futures = mem::take(&mut *lock(&waiter.base().finished_futures));
+            finished_futures.into_iter().for_each(|it| done.insert(it));
+        };
+        if let Some(worker) = Worker::current() {
+            let all = return_when == ReturnWhen::AllCompleted || installed.len() == 1;
+            worker.wait(&fs, &mut candidates, &waiter, all, deadline);
+        } else {
+            waiter.base().event.wait(deadline);
+        }
+        add_finished_futures(&mut done);
         // The futures that were collected no longer have the waiter. The others may tell it until it is
         // taken out here, so there may be more to collect afterwards.
-        for Installed { position, key } in installed {
-            if let Some(future) = fs.get(position) {
-                future.condition.acquire().waiters.remove(key);
-            }
-        }
-        fs.move_to(&mut waited.done, finished_futures());
+        let installed = installed.into_iter();
+        fs.uninstall(installed.filter(|it| !done.contains(it.position)));
+        add_finished_futures(&mut done);
     }
-    waited.not_done.reserve(fs.len() - waited.done.len());
-    waited.not_done.extend(fs.given.into_iter().flatten());
-    waited
+    let (done, not_done) = fs.divide(&done);
+    DoneAndNotDoneFutures { done, not_done }
 }
 
-/// Takes the result, then cancels: after a time-out nobody will ask again, and on a future that is done
-/// `cancel` does nothing.
+/// Takes the result, or cancels: after a time-out nobody will ask again. (CPython cancels either way,
+/// which is nothing to a future that is done.)
 ///
 /// CPython: `_result_or_cancel` in `_base.py`.
 fn _result_or_cancel<T>(fut: &Future<T>, deadline: Deadline) -> Result<T, Error> {
     let result = fut.take(deadline);
-    fut.cancel();
+    if result.is_err() {
+        fut.cancel();
+    }
     result
 }
 
@@ -872,9 +871,11 @@ impl<T> Future<T> {
     ) -> Result<Acquired<'_, Shared<TypedPart<T>>>, Error> {
         let mut shared = self.acquire();
         if !shared.state.is_done() && !matches!(deadline, Deadline::Now) {
-            let pending = shared.state == State::Pending;
+            let pool = shared.pool;
             drop(shared);
-            let _help = pending.then(|| self.core.work.help(self, deadline));
+            if let Some(pool) = pool {
+                self.wait_as_worker(pool, deadline);
+            }
             let is_done = |shared: &Shared<TypedPart<T>>| shared.state.is_done();
             shared = self.core.condition.wait_for(is_done, deadline);
         }
@@ -888,31 +889,27 @@ impl<T> Future<T> {
         }
     }
 
-    /// Waits for the value, and borrows it.
+    /// Waits for the value, which may be in other hands then.
     ///
     /// CPython: `Future.__get_result` in `_base.py`, and the waiting half of `Future.result`.
-    fn __get_result(&self, deadline: Deadline) -> Result<LentValue<'_, T>, Error> {
-        let mut shared = self.wait_until_done(deadline)?;
+    fn __get_result(
+        &self,
+        deadline: Deadline,
+    ) -> Result<Acquired<'_, Shared<TypedPart<T>>>, Error> {
+        let shared = self.wait_until_done(deadline)?;
         match &shared.typed.outcome {
-            Outcome::Exception { exception, .. } => {
-                return Err(Error::Exception(exception.clone()))
+            Outcome::Exception { exception, .. } => Err(Error::Exception(exception.clone())),
+            Outcome::None => Err(Error::Taken),
+            Outcome::Value(_) => Ok(shared),
+            Outcome::Lent(_) if matches!(deadline, Deadline::Now) => Ok(shared),
+            Outcome::Lent(_) => {
+                // Most values are cloned sooner than a sleeping thread could be woken.
+                drop(shared);
+                let condition = &self.core.condition;
+                let shared = condition.spin_for(|shared| !shared.typed.is_lent(), deadline);
+                Ok(shared.unwrap_or_else(|| self.acquire()))
             }
-            Outcome::None => return Err(Error::Taken),
-            Outcome::Value(_) | Outcome::Lent(_) => {}
         }
-        if shared.typed.is_lent() && !matches!(deadline, Deadline::Now) {
-            // Most values are cloned sooner than a sleeping thread could be woken.
-            drop(shared);
-            shared = match self
-                .core
-                .condition
-                .spin_for(|shared| !shared.typed.is_lent(), deadline)
-            {
-                Some(shared) => shared,
-                None => self.acquire(),
-            };
-        }
-        LentValue::borrow(self, shared, deadline)
     }
 
     /// Has `callback` called with this future when it is done: by the thread that completes or
@@ -972,7 +969,8 @@ impl<T> Future<T> {
     where
         T: Clone,
     {
-        let lent = self.__get_result(Deadline::after(timeout.into()))?;
+        let deadline = Deadline::after(timeout.into());
+        let lent = LentValue::borrow(self, self.__get_result(deadline)?, deadline)?;
         Ok(T::clone(&lent))
     }
 
@@ -989,7 +987,7 @@ impl<T> Future<T> {
     }
 
     fn take(&self, deadline: Deadline) -> Result<T, Error> {
-        Ok(self.__get_result(deadline)?.keep())
+        LentValue::take(self, self.__get_result(deadline)?, deadline)
     }
 
     /// The exception that the call raised, or `None` if it returned a value. Blocks until the call is
@@ -1027,6 +1025,7 @@ impl<T> Future<T> {
     ///
     /// CPython: `Future.set_running_or_notify_cancel` in `_base.py`, where the error is a
     /// `RuntimeError`.
+    #[inline]
     pub fn set_running_or_notify_cancel(&self) -> Result<bool, InvalidStateError> {
         let mut shared = self.acquire();
         match shared.state {
@@ -1081,6 +1080,7 @@ impl<T> Future<T> {
     /// `last_act` says that the worker is free. It is called before anybody can see the outcome, but only
     /// if no more of the user's code can run on this thread: no callback, no `Drop` of the value.
     /// Otherwise it is the caller's to say so when that has run.
+    #[inline]
     pub(super) fn complete(
         &self,
         outcome: Result<T, Exception>,
@@ -1328,34 +1328,27 @@ pub trait Executor {
 impl<T, U: Submit<T>> Iterator for Map<T, U> {
     type Item = Result<T, Error>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.started = true;
-        loop {
-            match self.chunk.next() {
-                Some(Ok(value)) => return Some(Ok(value)),
-                Some(Err(exception)) => {
-                    self.close();
-                    return Some(Err(Error::Exception(exception)));
-                }
-                None => {}
-            }
-            let future = match self.fs.pop_front() {
-                Some(future) => future,
-                None => {
-                    let error = self.refused.take()?;
-                    return Some(Err(Error::Exception(error.into())));
-                }
-            };
-            match _result_or_cancel(&future, self.deadline) {
-                Ok(chunk) => self.chunk = chunk.into_iter(),
-                Err(error) => {
-                    self.close();
-                    return Some(Err(error));
-                }
-            }
-            // Not earlier: until its result was there, the future counted towards `buffersize`.
-            self.submit_next();
+        match self.values.next() {
+            Some(value) => Some(Ok(value)),
+            None => self.next_chunk(),
         }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.bounds()
+    }
+
+    /// What all consumers but `for` and `collect::<Result<..>>` are made of.
+    fn fold<B, G: FnMut(B, Self::Item) -> B>(mut self, init: B, mut g: G) -> B {
+        let mut folded = init;
+        while let Some(result) = self.next() {
+            folded = g(folded, result);
+            let values = mem::replace(&mut self.values, Vec::new().into_iter());
+            folded = values.map(Ok).fold(folded, &mut g);
+        }
+        folded
     }
 }
 
@@ -1366,8 +1359,14 @@ impl<T, U: Submit<T>> Iterator for Map<T, U> {
 pub struct Map<T, U = ()> {
     /// Submitted, and their results not taken yet, in the order of the items.
     fs: VecDeque<Future<Chunk<T>>>,
+    /// How many items these have.
+    items: usize,
     /// What is left of the results that were taken last.
-    chunk: IntoIter<Result<T, Exception>>,
+    values: IntoIter<T>,
+    /// What is to be yielded behind these: the failure that ended their task.
+    failure: Option<Exception>,
+    /// Results that were taken, and not looked at yet.
+    taken: Option<Chunk<T>>,
     /// The limit for all results together.
     deadline: Deadline,
     /// Where further tasks come from. `None` once there are no more.

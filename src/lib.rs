@@ -337,10 +337,11 @@ pub use self::stdlib::event as threading;
 
 #[doc(inline)]
 pub use self::_base::{
-    as_completed, log_unretrieved, wait, AsCompleted, BrokenExecutor, DoneAndNotDoneFutures, Error,
-    Exception, Executor, Future, IntoException, InvalidStateError, Map, MapOptions, MapWith,
-    ReturnWhen, ShutdownOptions, State, Submit, SubmitError, TimeoutError, Unsubmitted, ValueError,
-    Waitable, ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION,
+    as_completed, log_unretrieved, wait, AsCompleted, BrokenExecutor, BuildIdentityHasher,
+    DoneAndNotDoneFutures, Error, Exception, Executor, Future, FutureSet, IdentityHasher,
+    IntoException, InvalidStateError, Map, MapOptions, MapWith, ReturnWhen, ShutdownOptions, State,
+    Submit, SubmitError, TimeoutError, Unsubmitted, ValueError, Waitable, ALL_COMPLETED,
+    FIRST_COMPLETED, FIRST_EXCEPTION,
 };
 #[doc(inline)]
 pub use self::beyond::any_future::AnyFuture;

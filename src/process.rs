@@ -17,6 +17,7 @@
 //! and so its death blames one call at most.
 
 mod builder;
+mod command;
 mod completion;
 mod deadlines;
 mod errors;
@@ -24,20 +25,23 @@ mod executor;
 mod map;
 mod options;
 mod registry;
+mod returns;
 mod state;
 
+use self::builder::Initializer;
+use self::command::Commands;
 use self::completion::{abandon, Completion};
 use self::errors::describe;
+use self::returns::Returns;
 use self::state::{Executing, InHand, Shutdown, Worker};
 use super::_base::{
     BrokenExecutor, Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError,
     ValueError, LOGGER,
 };
 use super::stdlib::multiprocessing::connection::{Connection, Incoming, Message, Receiver};
-use super::stdlib::multiprocessing::process::Process;
 use super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::stdlib::process_wide;
-use super::stdlib::threading::{lock, Acquired, Condition, Deadline, Thread};
+use super::stdlib::threading::{Acquired, Condition, Deadline, Thread};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -51,7 +55,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
 pub use self::builder::ProcessPoolExecutorBuilder;
-pub use self::errors::{CallKilled, CallTimeout, WorkerDied};
+pub use self::errors::{CallKilled, CallTimeout, CommandFailed, WorkerDied};
 pub use self::map::{Chunks, MapWith};
 pub use self::options::{CallOptions, OnCrash};
 pub use self::registry::{freeze_support, Callable, Parameters, Registry};
@@ -113,17 +117,15 @@ fn python_exit(deadline: Deadline) {
 const CALL: u8 = 1;
 const CHUNK: u8 = 2;
 const SUMMONS: u8 = 3;
+const NAMES: u8 = 4;
 // The first byte of what it replies.
 const RETURNED: u8 = 1;
 const RAISED: u8 = 2;
 const SUMMONED: u8 = 3;
 
-/// After so many processes in a row that died before they were ready, a pool is broken.
+/// After so many processes in a row that died before they were ready, a pool is broken, or a command left
+/// out.
 const FAILED_STARTS: usize = 3;
-
-/// How often a call comes back from a worker that died before it could begin, at most. It may be what the
-/// workers die of, in loading its arguments.
-const RETURNS: usize = 3;
 
 /// A submitted call: its future, and the message that asks a worker for it.
 ///
@@ -131,8 +133,8 @@ const RETURNS: usize = 3;
 struct _WorkItem<F: ?Sized = dyn Completion> {
     call_item: Message,
     options: CallOptions,
-    /// How often it came back.
-    returns: Mutex<usize>,
+    /// How often it came back to the queue.
+    returns: Mutex<Returns>,
     future: F,
 }
 
@@ -143,17 +145,6 @@ impl _WorkItem {
     /// not block, whatever the worker is at.
     fn is_small(&self) -> bool {
         self.call_item.len() <= 4096
-    }
-
-    /// Makes the call pending again, unless that was done too often.
-    fn comes_back(&self) -> bool {
-        let mut returns = lock(&self.returns);
-        *returns += 1;
-        let again = *returns <= RETURNS;
-        if again {
-            self.future.set_pending();
-        }
-        again
     }
 }
 
@@ -168,10 +159,13 @@ fn _process_chunk(
     reply: &mut Vec<u8>,
 ) -> Result<(), Exception> {
     let (count, stop_at_err) = <(usize, bool)>::load(chunk)?;
-    for _ in 0..count {
+    // Lest a death in one of the calls look like one before all of them, with their arguments unread.
+    let items = u8::load_vec(chunk.remaining() as usize, chunk)?;
+    let mut items = registry.unpickler_of(&items);
+    for n in 1..=count {
         let start = reply.len();
         reply.push(RETURNED);
-        let outcome = registry.call(number, chunk, reply);
+        let outcome = registry.call(number, &mut items, n == count, reply);
         let failed = outcome.is_err();
         _sendback_result(registry, reply, start, outcome);
         // A dumped `Err` begins with a one.
@@ -221,14 +215,16 @@ fn _process_worker(connection: &Connection, registry: &Registry) -> io::Result<(
 
 /// Appends the reply to what the parent has sent.
 fn evaluate(call_item: &mut Incoming<'_>, registry: &Registry, reply: &mut Vec<u8>) {
-    if call_item.received == [SUMMONS] {
-        return reply.push(SUMMONED);
+    match call_item.received {
+        [SUMMONS] => return reply.push(SUMMONED),
+        [NAMES] => return registry.dump_names(reply),
+        _ => {}
     }
     let start = reply.len();
     reply.push(RETURNED);
     let mut unpickler = registry.unpickler(call_item);
     let outcome = match <(u8, u32)>::load(&mut unpickler) {
-        Ok((CALL, number)) => registry.call(number, &mut unpickler, reply),
+        Ok((CALL, number)) => registry.call(number, &mut unpickler, true, reply),
         Ok((_, number)) => _process_chunk(registry, number, &mut unpickler, reply),
         Err(error) => Err(error.into()),
     };
@@ -251,6 +247,8 @@ struct _ExecutorManagerThread {
     pool: Arc<Pool>,
     /// Of the worker, in `Executing::processes`.
     number: usize,
+    /// What starts it, if the pool has commands.
+    command: Option<usize>,
 }
 
 /// How a worker came to its end.
@@ -274,8 +272,7 @@ impl _ExecutorManagerThread {
     }
 
     fn serve(&self) -> Result<End, End> {
-        let process = Process::start(&self.pool.worker_args).map_err(End::NotStarted)?;
-        let process = Arc::new(process);
+        let process = Arc::new(self.start().map_err(End::NotStarted)?);
         let mut state = self.pool.lock();
         let worker = state.worker(self.number);
         worker.process = Some(Arc::clone(&process));
@@ -295,6 +292,9 @@ impl _ExecutorManagerThread {
         state.worker(self.number).connection = Some(Arc::clone(&connection));
         state.starting -= 1;
         state.failed_starts = 0;
+        if let Some(command) = self.command {
+            state.command_has_worked(command);
+        }
         drop(state);
         self.add_call_item_to_queue(&connection);
         loop {
@@ -311,10 +311,9 @@ impl _ExecutorManagerThread {
     fn initialize(&self, connection: &Connection, receiver: &mut Receiver) -> Result<(), End> {
         let ended = |_| End::Ended { unread: false };
         let registry = &self.pool.registry;
-        let fingerprint = receiver.recv_bytes(connection).map_err(ended)?;
-        if fingerprint.received != registry.fingerprint().to_le_bytes() {
-            let text = "the worker process has registered other functions than this one";
-            return Err(End::Unusable(Exception::msg(text)));
+        let differs = registry.compare(connection, receiver).map_err(ended)?;
+        if let Some(differs) = differs {
+            return Err(End::Unusable(Exception::msg(differs)));
         }
         if let Some(initializer) = &self.pool.initializer {
             connection.send(&initializer.call_item).map_err(ended)?;
@@ -429,36 +428,44 @@ impl _ExecutorManagerThread {
         let mut failed = Vec::new();
         let mut state = self.pool.lock();
         let wanted = state.is_wanted(self.number);
-        let (worker, ready) = match state.remove(self.number) {
+        let (mut worker, ready) = match state.remove(self.number) {
             Some(removed) => removed,
             None => return,
         };
         let started = !matches!(end, End::NotStarted(_));
-        let broken = |cause| BrokenProcessPool { pid, status, cause };
+        let note = self.note(process.as_deref());
+        let mut command_failure = None;
+        let broken = |cause| BrokenProcessPool::new(pid, status, note.clone(), cause);
         let break_pool = self.pool.on_crash == OnCrash::BreakPool;
+        let open = !state.forced && state.broken.is_none();
+        let verdict = worker.in_hand.as_mut().and_then(|it| it.verdict.take());
         match (end, worker.in_hand) {
-            (
-                _,
-                Some(InHand {
-                    work_item,
-                    verdict: Some(exception),
-                    ..
-                }),
-            ) => {
-                failed.push((work_item, exception));
+            (_, Some(in_hand)) if verdict.is_some() => {
+                failed.extend(verdict.map(|exception| (in_hand.work_item, exception)));
             }
             (_, Some(in_hand)) if break_pool => {
                 let exception = state.terminate_broken(broken(None), &mut failed);
                 failed.push((in_hand.work_item, exception));
             }
             (End::Ended { unread }, Some(in_hand))
-                if (unread || !in_hand.sent) && in_hand.work_item.comes_back() =>
+                if open && in_hand.comes_back(self.pool.on_crash, unread) =>
             {
                 state.work_items.push_front(in_hand.work_item);
             }
             (_, Some(in_hand)) => {
-                let exception = Exception::new(WorkerDied { pid, status });
-                failed.push((in_hand.work_item, exception));
+                let died = WorkerDied { pid, status, note };
+                failed.push((in_hand.work_item, Exception::new(died)));
+            }
+            (End::Unusable(cause), None) => {
+                state.terminate_broken(broken(Some(cause)), &mut failed);
+            }
+            (_, None) if worker.retired || (!wanted && (started || self.command.is_some())) => {}
+            (end, None) if self.command.is_some() && !ready => {
+                let failure = self.command_failed(&mut state, end, status);
+                if break_pool || state.is_out_of_commands() {
+                    state.terminate_broken(broken(Some(failure.1.clone())), &mut failed);
+                }
+                command_failure = Some(failure);
             }
             (End::NotStarted(error), None) => {
                 // Others will come to the calls, if there are any.
@@ -467,10 +474,6 @@ impl _ExecutorManagerThread {
                     state.fail_all(&exception, &mut failed);
                 }
             }
-            (End::Unusable(cause), None) => {
-                state.terminate_broken(broken(Some(cause)), &mut failed);
-            }
-            (End::Ended { .. }, None) if worker.retired || !wanted => {}
             (End::Ended { .. }, None) => {
                 state.failed_starts += usize::from(!ready);
                 if break_pool || state.failed_starts >= FAILED_STARTS {
@@ -478,8 +481,8 @@ impl _ExecutorManagerThread {
                 }
             }
         }
-        // Where there was no process to be had, there is none at once again.
-        if started {
+        // Where there was no process to be had, there is none at once again; but perhaps by another command.
+        if started || command_failure.is_some() {
             if let Err(error) = self.pool._adjust_process_count(&mut state) {
                 state.fail_all(&Exception::new(error), &mut failed);
             }
@@ -487,6 +490,9 @@ impl _ExecutorManagerThread {
         state.events += 1;
         state.ended.push(worker.thread);
         state.notify_all();
+        if let Some((message, exception)) = command_failure {
+            LOGGER.exception(&message, &exception);
+        }
         for (work_item, exception) in failed {
             abandon(work_item, |future| future.set_exception(exception));
         }
@@ -496,13 +502,16 @@ impl _ExecutorManagerThread {
 /// A process of the pool terminated abruptly, so the pool is not usable any more: the exception of every
 /// call that was pending or running then. It converts into a [`BrokenExecutor`].
 ///
-/// A pool that is made with [`OnCrash::FailCall`] fails one call instead, with [`WorkerDied`].
+/// A pool that is made with [`OnCrash::FailCall`] fails one call instead, with [`WorkerDied`]; one with
+/// [`OnCrash::Retry`] makes the call again.
 ///
 /// CPython: `BrokenProcessPool` in `process.py`; it names the process from 3.15 on.
 #[derive(Clone, Debug)]
 pub struct BrokenProcessPool {
     pid: Option<u32>,
     status: Option<ExitStatus>,
+    /// The command that had started it, and why it was given up, as far as that applies.
+    note: Option<String>,
     /// What the initializer failed with, or what else made the process unusable.
     cause: Option<Exception>,
 }
@@ -528,7 +537,7 @@ impl fmt::Display for BrokenProcessPool {
         )?;
         match &self.cause {
             Some(cause) => write!(f, ": {}", cause),
-            None => describe(f, self.pid, self.status),
+            None => describe(f, self.pid, self.status, self.note.as_deref()),
         }
     }
 }
@@ -607,6 +616,8 @@ struct Pool {
     max_tasks_per_child: usize,
     on_crash: OnCrash,
     worker_args: Vec<OsString>,
+    /// `None` if workers are children of this process.
+    commands: Option<Commands>,
     initializer: Option<Initializer>,
     registry: Arc<Registry>,
     /// Counts the pools of this process, for the names of threads.
@@ -614,12 +625,6 @@ struct Pool {
     /// An outer lock, as the shutdown lock of a thread pool is. Directly under it only futures' conditions,
     /// a thread's id and a process's handle are locked.
     shutdown_lock: Condition<Executing>,
-}
-
-/// The call of an initializer, and what checks its result.
-struct Initializer {
-    call_item: Message,
-    check: fn(&mut Incoming<'_>, &Registry) -> Result<(), Exception>,
 }
 
 // No code of the user's runs under its lock, so a panic does not leave it half-changed.
@@ -640,13 +645,19 @@ impl Pool {
     ///
     /// CPython: `ProcessPoolExecutor._adjust_process_count` in `process.py`.
     fn _adjust_process_count(self: &Arc<Self>, state: &mut Executing) -> Result<(), SubmitError> {
-        // Those that are about to look into the queue need not be found again.
-        while state.work_items.len() > state.starting + state.summoned {
+        // Those that are about to look into the queue need not be found again. But one that is starting may
+        // take long, behind a command, so an idle one is better.
+        while state.work_items.len() > state.summoned {
+            let coming = state.starting + state.summoned;
+            let command = self.commands.as_ref().map(|it| it.next(&state.usage));
             if let Some(number) = state.idle.pop() {
                 state.summon(number);
-            } else if state.processes.len() == self.max_workers {
+            } else if state.work_items.len() <= coming
+                || state.processes.len() == self.max_workers
+                || command == Some(None)
+            {
                 break;
-            } else if let Err(error) = self._spawn_process(state) {
+            } else if let Err(error) = self._spawn_process(state, command.flatten()) {
                 // The workers there are will come to it.
                 if !state.processes.is_empty() {
                     break;
@@ -658,16 +669,25 @@ impl Pool {
     }
 
     /// CPython: `ProcessPoolExecutor._spawn_process` in `process.py`.
-    fn _spawn_process(self: &Arc<Self>, state: &mut Executing) -> io::Result<()> {
+    fn _spawn_process(
+        self: &Arc<Self>,
+        state: &mut Executing,
+        command: Option<usize>,
+    ) -> io::Result<()> {
         let number = state.started;
         let manager = _ExecutorManagerThread {
             pool: Arc::clone(self),
             number,
+            command,
         };
         let name = format!("ProcessPoolExecutor-{}_{}", self.number, number);
         let thread = Thread::new();
         thread.start(thread::Builder::new().name(name), move || manager.run())?;
-        state.processes.insert(number, Worker::new(thread));
+        if let Some(command) = command {
+            state.command_is_used(command);
+        }
+        let worker = Worker::new(thread, command);
+        state.processes.insert(number, worker);
         state.started += 1;
         state.starting += 1;
         Ok(())
@@ -869,6 +889,8 @@ impl Pool {
 
     /// CPython: `ProcessPoolExecutor._force_shutdown` in 3.14's `process.py`.
     fn _force_shutdown(&self, operation: impl Fn(&mut Worker)) {
+        // From here on, no call comes back to the queue, which is emptied only once.
+        self.lock().forced = true;
         let options = ShutdownOptions::new().wait(false).cancel_futures(true);
         let _ = self.shutdown(options, Shutdown::Executor, Deadline::Now);
         self.lock().processes.values_mut().for_each(operation);

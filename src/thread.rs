@@ -8,10 +8,10 @@ mod helping;
 mod more;
 
 pub use self::builder::ThreadPoolExecutorBuilder;
-use self::helping::{Current, DEFAULT_STACK, STACK_OF_A_CALL};
+use self::helping::{DEFAULT_STACK, STACK_OF_A_CALL};
 use super::_base::{
     BrokenExecutor, Cause, Core, Exception, Executor, Future, PoolNumber, ShutdownOptions,
-    SubmitError, TimeoutError, ValueError, LOGGER, NO_NUMBER,
+    SubmitError, TimeoutError, ValueError, Worker, Workers, LOGGER, NO_NUMBER,
 };
 use super::stdlib::keyed_list::KeyedList;
 use super::stdlib::process_wide;
@@ -186,10 +186,10 @@ trait QueuedCall: Send + Sync {
     /// future is done now.
     fn mark_cancelled(self: Arc<Self>) -> bool;
 
-    /// Fails the call, up to what is the user's code.
+    /// Fails the call, up to what is the user's code; unless a worker that waits for it runs it.
     fn mark_failed(self: Arc<Self>, exception: Exception);
 
-    /// Drops the call, and calls the callbacks of its future.
+    /// Drops the call, and calls the callbacks of its future, if that is done.
     fn follow_up(self: Arc<Self>);
 }
 
@@ -215,15 +215,23 @@ where
     }
 
     fn mark_failed(self: Arc<Self>, exception: Exception) {
-        self.into_future().mark_failed(exception);
+        // Locked, lest such a worker begin it meanwhile.
+        let f = lock(&self.work.f);
+        if f.is_some() {
+            Arc::clone(&self).into_future().mark_failed(exception);
+        }
     }
 
     fn follow_up(self: Arc<Self>) {
-        self.into_future().follow_up();
+        let future = self.into_future();
+        if future.done() {
+            future.follow_up();
+        }
     }
 }
 
 /// Runs a call, unless it was cancelled.
+#[inline]
 fn run<F, T, E>(future: &Future<T>, f: F, counted: &mut Counted<'_>)
 where
     F: FnOnce() -> Result<T, E>,
@@ -236,12 +244,7 @@ where
         // Cancelled; or completed by somebody else, which was logged.
         _ => return,
     }
-    // `f` is consumed, and its captures with it, before anybody can see the result.
-    let outcome = catch_unwind(AssertUnwindSafe(|| f().map_err(Into::into)))
-        .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
-    if let Err(error) = future.complete(outcome, || counted.take_off()) {
-        LOGGER.critical("Exception in worker", Some(&Exception::new(error)));
-    }
+    execute(future, f, counted);
 }
 
 /// How many of the calls that a pool took no worker is done with. (A cancelled call counts until a worker
@@ -258,6 +261,7 @@ struct Counted<'a> {
 }
 
 impl Counted<'_> {
+    #[inline]
     fn take_off(&mut self) {
         if let Some(unfinished) = self.unfinished.take().and_then(Weak::upgrade) {
             let mut unfinished = lock(&unfinished);
@@ -287,6 +291,7 @@ fn _worker(
     work_queue: &WorkQueue,
     initializer: Option<Arc<Initializer>>,
     unfinished: &Weak<Unfinished>,
+    worker: Worker,
 ) {
     if let Some(Err(exception)) = initializer.map(initialize) {
         LOGGER.critical("Exception in initializer:", Some(&exception));
@@ -307,6 +312,8 @@ fn _worker(
         });
         return;
     }
+    // Not earlier: a thread that is not initialized runs no call.
+    let _entered = worker.enter();
     loop {
         // The queue keeps count of the idle workers. One is idle when `get` has found the queue empty.
         if let Some(work_item) = work_queue.get() {
@@ -333,6 +340,20 @@ fn _worker(
         // Wake the next worker.
         work_queue.put(None);
         return;
+    }
+}
+
+/// Runs a call that was marked as running.
+fn execute<F, T, E>(future: &Future<T>, f: F, counted: &mut Counted<'_>)
+where
+    F: FnOnce() -> Result<T, E>,
+    E: Into<Exception>,
+{
+    // `f` is consumed, and its captures with it, before anybody can see the result.
+    let outcome = catch_unwind(AssertUnwindSafe(|| f().map_err(Into::into)))
+        .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
+    if let Err(error) = future.complete(outcome, || counted.take_off()) {
+        LOGGER.critical("Exception in worker", Some(&Exception::new(error)));
     }
 }
 
@@ -468,6 +489,8 @@ struct Pool {
     thread_name_prefix: String,
     /// Its futures have it, so that a worker can tell calls of its own pool from others.
     number: PoolNumber,
+    /// Those that wait for calls of this pool, and how many there are.
+    workers: Arc<Workers>,
     /// Whether a worker that waits for a call of this pool runs it.
     helps: bool,
     /// In bytes; std's default for `None`.
@@ -487,10 +510,6 @@ struct PoolState {
     threads: Vec<Arc<Thread>>,
     /// `None` once there are `max_workers` threads. The workers refer to it weakly.
     unfinished: Option<Arc<Unfinished>>,
-    /// How many workers wait for calls of this pool that they may not run; and whether it was logged that
-    /// all of them do.
-    blocked: usize,
-    warned: bool,
     /// `Some` once an initializer has failed.
     broken: Option<BrokenThreadPool>,
     /// `None` as long as the pool takes calls.
@@ -577,19 +596,19 @@ impl ThreadPoolExecutorBuilder {
             });
             thread_name_prefix = format!("ThreadPoolExecutor-{number}");
         }
+        let number = next_pool_number();
         Ok(ThreadPoolExecutor(Arc::new(Pool {
             max_workers,
             work_queue: Arc::new(SimpleQueue::new()),
+            workers: Workers::new(number, thread_name_prefix.clone()),
             thread_name_prefix,
-            number: next_pool_number(),
+            number,
             helps: self.helps,
             thread_stack_size: self.thread_stack_size,
             initializer: self.initializer,
             shutdown_lock: Mutex::new(PoolState {
                 threads: Vec::new(),
                 unfinished: Some(Arc::default()),
-                blocked: 0,
-                warned: false,
                 broken: None,
                 shutdown: None,
             }),
@@ -714,21 +733,22 @@ impl Pool {
         }
         let initializer = self.initializer.clone();
         let depth = self.thread_stack_size.unwrap_or(DEFAULT_STACK) / STACK_OF_A_CALL;
-        let current = Current {
-            pool: Arc::downgrade(self),
-            number: self.number,
-            unfinished: Weak::clone(&unfinished),
-            depth: if self.helps { depth } else { 0 },
-        };
+        let levels = if self.helps { depth } else { 0 };
+        let worker = Worker::new(Arc::clone(&self.workers), Weak::clone(&unfinished), levels);
         thread
             .start(builder, move || {
-                current.set();
                 let Entry {
                     work_queue,
                     executor_reference,
                     ..
                 } = &registered.entry;
-                _worker(executor_reference, work_queue, initializer, &unfinished);
+                _worker(
+                    executor_reference,
+                    work_queue,
+                    initializer,
+                    &unfinished,
+                    worker,
+                );
             })
             .map_err(SubmitError::Thread)?;
         Ok(thread)

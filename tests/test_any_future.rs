@@ -10,7 +10,7 @@ mod util;
 
 use concurrent_futures::{
     as_completed, wait, AnyFuture, AsCompleted, DoneAndNotDoneFutures, Error, Exception, Executor,
-    Future, State, ThreadPoolExecutor, ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION,
+    Future, FutureSet, State, ThreadPoolExecutor, ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION,
 };
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
@@ -703,7 +703,7 @@ fn typed_and_untyped_waits_together() {
             let untyped =
                 thread::spawn(move || as_completed(any, None).map(Result::unwrap).count());
             let typed = wait(futures.clone(), None, ALL_COMPLETED);
-            assert_eq!(typed.done, futures.into_iter().collect());
+            assert_eq!(typed.done, futures.into_iter().collect::<FutureSet<_>>());
             assert_eq!(untyped.join().unwrap(), 4);
         }
     });

@@ -7,16 +7,20 @@ use concurrent_futures::{
     as_completed, at_exit, log_unretrieved, wait, AnyFuture, BoundedExecutor, BrokenPromise,
     BrokenThreadPool, Error, Exception, Executor, Future, MapOptions, Promise, ShutdownOptions,
     State, SubmitError, ThreadPoolExecutor, WhenFull, ALL_COMPLETED, FIRST_COMPLETED,
+    FIRST_EXCEPTION,
 };
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::num::ParseIntError;
 use std::pin::Pin;
-use std::sync::{mpsc, Arc};
+use std::sync::{mpsc, Arc, Barrier, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
-use support::{child, is_child, logged, size, until, watchdog, Count, Gate, OnDrop, Random};
+use support::{
+    child, is_child, logged, rounds, size, until, watchdog, Count, Gate, OnDrop, Random,
+};
 
 type Boxed = Box<dyn StdError + Send + Sync>;
 
@@ -457,7 +461,7 @@ fn helped_calls_leave_the_account_right() {
             pool.submit(call).unwrap().result(None).unwrap();
         }
         // As many calls as the maximum run side by side.
-        let barrier = Arc::new(std::sync::Barrier::new(4));
+        let barrier = Arc::new(Barrier::new(4));
         let futures: Vec<_> = (0..4)
             .map(|_| {
                 let barrier = Arc::clone(&barrier);
@@ -545,6 +549,597 @@ fn deep_nesting_stops_at_what_the_stack_bears() {
             let inner = pool.clone();
             let future = pool.submit(move || nest(&inner, depth)).unwrap();
             assert_eq!(future.result(None).unwrap(), depth);
+        }
+    });
+}
+
+/// A worker waits for one of two calls, the first of which ends only when the worker has gone on.
+fn goes_on(
+    what: &'static str,
+    wait_for_one: impl Fn(Vec<Future<()>>) + Send + Sync + Copy + 'static,
+) {
+    watchdog("waiting for the first of two", move |steps| {
+        for elsewhere in ["on another worker", "on no worker", "in another pool"] {
+            steps.at(format!("{what}, one is completed {elsewhere}"));
+            let workers = if elsewhere == "on another worker" {
+                2
+            } else {
+                1
+            };
+            let pool = ThreadPoolExecutor::new(workers).unwrap();
+            let promise = Promise::new();
+            let (running, gate) = match elsewhere {
+                "on another worker" => busy(&pool),
+                "on no worker" => (promise.future(), Gate::new()),
+                _ => busy(&ThreadPoolExecutor::new(1).unwrap()),
+            };
+            let (inner, waits, its_gate) = (pool.clone(), Gate::new(), gate.clone());
+            let its_waits = waits.clone();
+            let outer = pool.submit(move || {
+                let gone_on = Gate::new();
+                let its_gone_on = gone_on.clone();
+                let queued = inner.submit(move || its_gone_on.wait()).unwrap();
+                its_waits.open();
+                wait_for_one(vec![queued.clone(), running]);
+                assert!(!queued.done());
+                gone_on.open();
+                drop(its_gate);
+                queued
+            });
+            waits.wait();
+            thread::sleep(Duration::from_millis(5));
+            gate.open();
+            promise.set_exception(Exception::msg("no eggs")).unwrap();
+            let queued = outer.unwrap().result(None).unwrap();
+            queued.result(None).unwrap();
+            pool.shutdown();
+        }
+    });
+}
+
+#[test]
+fn a_worker_goes_on_when_the_first_of_two_is_done() {
+    goes_on("wait", |futures| {
+        assert_eq!(wait(futures, None, FIRST_COMPLETED).done.len(), 1);
+    });
+}
+
+#[test]
+fn a_worker_goes_on_when_one_of_two_has_failed() {
+    watchdog("waiting for an exception", |_| {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let (inner, promise, waits) = (pool.clone(), Promise::new(), Gate::new());
+        let (promised, its_waits) = (promise.future(), waits.clone());
+        let outer = pool.submit(move || {
+            let gone_on = Gate::new();
+            let its_gone_on = gone_on.clone();
+            let queued = inner.submit(move || its_gone_on.wait()).unwrap();
+            its_waits.open();
+            let waited = wait([queued, promised], None, FIRST_EXCEPTION);
+            gone_on.open();
+            waited.done.len()
+        });
+        waits.wait();
+        promise.set_exception(Exception::msg("no eggs")).unwrap();
+        assert_eq!(outer.unwrap().result(None).unwrap(), 1);
+        pool.shutdown();
+    });
+}
+
+#[test]
+fn a_worker_goes_on_when_the_first_is_yielded() {
+    goes_on("as_completed", |futures| {
+        as_completed(&futures, None).next().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_pool_that_is_stuck_runs_one_of_those_that_are_waited_for() {
+    watchdog("a pool all of whose workers wait", |steps| {
+        for workers in [1, 2, 8] {
+            for round in rounds(30, 300) {
+                steps.at(format!("round {round} on {workers}"));
+                let pool = ThreadPoolExecutor::new(workers).unwrap();
+                let all_run = Arc::new(Barrier::new(workers));
+                let outer: Vec<_> = (0..workers)
+                    .map(|n| {
+                        let (inner, all_run) = (pool.clone(), Arc::clone(&all_run));
+                        let call = move || {
+                            all_run.wait();
+                            let two = [0, 1].map(|n| inner.submit(move || n).unwrap());
+                            match (round + n) % 3 {
+                                0 => wait(two, None, FIRST_COMPLETED).done.len(),
+                                1 => wait(two, None, FIRST_EXCEPTION).done.len(),
+                                _ => as_completed(two, None).map(Result::unwrap).count(),
+                            }
+                        };
+                        pool.submit(call).unwrap()
+                    })
+                    .collect();
+                assert!(outer.iter().all(|outer| outer.result(None).unwrap() > 0));
+                pool.shutdown();
+            }
+        }
+    });
+}
+
+#[test]
+fn the_last_to_wait_has_another_one_run_what_it_waits_for() {
+    watchdog("one worker waits for another one's call", |steps| {
+        for round in rounds(100, 2000) {
+            steps.at(format!("round {round}"));
+            let pool = ThreadPoolExecutor::new(2).unwrap();
+            let (inner, mut random) = (pool.clone(), Random::new(round as u64));
+            let mut its_random = random.clone();
+            let (started, running) = (Gate::new(), Gate::new());
+            let (its_started, its_running) = (started.clone(), running.clone());
+            // It waits for one of two calls that are queued ...
+            let first = pool.submit(move || {
+                its_started.open();
+                its_running.wait();
+                its_random.pause();
+                let two = [0, 1].map(|n| inner.submit(move || n).unwrap());
+                match round % 3 {
+                    0 => wait(two, None, FIRST_COMPLETED).done.len(),
+                    1 => wait(two, None, FIRST_EXCEPTION).done.len(),
+                    _ => as_completed(two, None).map(Result::unwrap).count(),
+                }
+            });
+            let first = first.unwrap();
+            started.wait();
+            // ... and the other worker for that one.
+            let second = pool.submit(move || {
+                running.open();
+                random.pause();
+                match random.below(3) {
+                    0 => first.result(None).unwrap(),
+                    1 => wait([first], None, ALL_COMPLETED).done.len(),
+                    _ => as_completed(&[first], None).map(Result::unwrap).count(),
+                }
+            });
+            assert!(second.unwrap().result(None).unwrap() > 0);
+            pool.shutdown();
+        }
+    });
+}
+
+#[test]
+fn a_worker_that_waits_for_others_too_is_not_stuck() {
+    watchdog("a wait that ends from outside", |_| {
+        let pool = ThreadPoolExecutor::new(2).unwrap();
+        let (promise, both_wait) = (Promise::<()>::new(), Gate::new());
+        let (inner, promised) = (pool.clone(), promise.future());
+        let started = Gate::new();
+        let its_started = started.clone();
+        // Its own call is done at once, the promise is kept later.
+        let one = pool.submit(move || {
+            its_started.open();
+            let own = inner.submit(|| ()).unwrap();
+            wait([own, promised], None, ALL_COMPLETED).done.len()
+        });
+        started.wait();
+        let (inner, its_both_wait) = (pool.clone(), both_wait.clone());
+        let other = pool.submit(move || {
+            let gone_on = Gate::new();
+            let its_gone_on = gone_on.clone();
+            let quick = inner.submit(|| ()).unwrap();
+            let slow = inner.submit(move || its_gone_on.wait()).unwrap();
+            its_both_wait.open();
+            let waited = wait([slow, quick], None, FIRST_COMPLETED).done.len();
+            gone_on.open();
+            waited
+        });
+        both_wait.wait();
+        thread::sleep(Duration::from_millis(20));
+        promise.set_result(()).unwrap();
+        assert_eq!(one.unwrap().result(None).unwrap(), 2);
+        assert_eq!(other.unwrap().result(None).unwrap(), 1);
+        pool.shutdown();
+    });
+}
+
+#[test]
+fn a_wait_that_is_over_meanwhile_is_not_helped() {
+    watchdog(
+        "the other worker waits, too, after it has ended the wait",
+        |steps| {
+            for round in rounds(300, 5000) {
+                steps.at(format!("round {round}"));
+                let mut random = Random::new(round as u64);
+                let pool = ThreadPoolExecutor::new(2).unwrap();
+                let (inner, mut its_random) = (pool.clone(), random.clone());
+                let (quick, gate) = busy(&pool);
+                let waits = Gate::new();
+                let its_waits = waits.clone();
+                let outer = pool.submit(move || {
+                    let gone_on = Gate::new();
+                    let its_gone_on = gone_on.clone();
+                    let slow = inner.submit(move || its_gone_on.wait()).unwrap();
+                    its_waits.open();
+                    its_random.pause();
+                    let _ = wait([slow, quick], None, FIRST_COMPLETED);
+                    gone_on.open();
+                });
+                let outer = outer.unwrap();
+                // It is in the queue before the slow one, so that the other worker takes it, and waits.
+                let last = pool.submit(move || outer.result(None).unwrap()).unwrap();
+                waits.wait();
+                random.pause();
+                gate.open();
+                last.result(None).unwrap();
+                pool.shutdown();
+            }
+        },
+    );
+}
+
+#[test]
+fn what_another_pool_has_is_no_obstacle() {
+    watchdog("waiting for all of two pools' calls", |_| {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let other = ThreadPoolExecutor::new(1).unwrap();
+        let (inner, promise) = (pool.clone(), Promise::new());
+        let promised = promise.future();
+        let outer = pool.submit(move || {
+            let (theirs, gate) = busy(&other);
+            let own = inner.submit(move || gate.open()).unwrap();
+            let last = inner
+                .submit(move || promise.set_result(()).unwrap())
+                .unwrap();
+            let all = [promised, theirs, own, last];
+            let any: Vec<_> = all.iter().map(AnyFuture::from).collect();
+            assert_eq!(wait(any, None, ALL_COMPLETED).done.len(), 4);
+            wait(&all, None, ALL_COMPLETED).done.len()
+        });
+        assert_eq!(outer.unwrap().result(None).unwrap(), 4);
+    });
+}
+
+#[test]
+fn helped_calls_are_run_in_the_order_given() {
+    watchdog("the order of helped calls", |_| {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let inner = pool.clone();
+        let outer = pool.submit(move || {
+            for first in [false, true] {
+                let (sender, order) = mpsc::channel();
+                let futures: Vec<_> = (0..50)
+                    .map(|n| {
+                        let sender = sender.clone();
+                        inner.submit(move || sender.send(n).unwrap()).unwrap()
+                    })
+                    .collect();
+                // Duplicates are run once, and yielded once.
+                let twice = futures.iter().chain(&futures).rev();
+                if first {
+                    assert_eq!(as_completed(twice, None).map(Result::unwrap).count(), 50);
+                } else {
+                    assert_eq!(wait(twice, None, ALL_COMPLETED).done.len(), 50);
+                }
+                drop((sender, futures));
+                assert!(order.iter().eq((0..50).rev()));
+            }
+        });
+        outer.unwrap().result(None).unwrap();
+        pool.shutdown();
+    });
+}
+
+#[test]
+fn a_pool_that_nobody_refers_to_is_helped_all_the_same() {
+    watchdog("a pool that is gone", |_| {
+        for last_in_helped in [false, true] {
+            let pool = ThreadPoolExecutor::new(1).unwrap();
+            let (inner, dropped) = (pool.clone(), Gate::new());
+            let its_dropped = dropped.clone();
+            let outer = pool.submit(move || {
+                its_dropped.wait();
+                let mut futures: Vec<_> = (0..3).map(|_| inner.submit(|| ()).unwrap()).collect();
+                if last_in_helped {
+                    let before = inner.clone();
+                    futures.insert(0, inner.submit(move || drop(before)).unwrap());
+                }
+                drop(inner);
+                wait(futures.clone(), None, FIRST_COMPLETED).done.len()
+                    + as_completed(futures, None).map(Result::unwrap).count()
+            });
+            drop(pool);
+            dropped.open();
+            assert!(outer.unwrap().result(None).unwrap() > 3);
+        }
+    });
+}
+
+#[test]
+fn waiting_with_a_time_out_against_shutdown() {
+    watchdog("a time-out against cancel_futures", |steps| {
+        for round in rounds(200, 5000) {
+            steps.at(format!("round {round}"));
+            let mut random = Random::new(round as u64);
+            let pool = ThreadPoolExecutor::builder()
+                .max_workers(1 + random.below(2))
+                .help_while_waiting(random.once_in(2))
+                .build()
+                .unwrap();
+            let (inner, mut its_random) = (pool.clone(), random.clone());
+            let outer = pool.submit(move || {
+                let future = match inner.submit(|| ()) {
+                    Ok(future) => future,
+                    Err(_) => return,
+                };
+                let soon = Duration::from_micros(its_random.below(200) as u64);
+                match its_random.below(3) {
+                    0 => drop(future.result(soon)),
+                    1 => drop(wait([future], soon, FIRST_COMPLETED)),
+                    _ => drop(as_completed([future], soon).count()),
+                }
+            });
+            random.pause();
+            pool.shutdown_with(ShutdownOptions::new().cancel_futures(true));
+            assert!(outer.unwrap().done());
+        }
+    });
+}
+
+#[test]
+fn a_call_is_helped_or_fails_with_its_pool() {
+    logged("");
+    watchdog("a failing initializer against helping", |steps| {
+        for round in rounds(200, 3000) {
+            steps.at(format!("round {round}"));
+            let (fail, started) = (Gate::new(), Count::new());
+            let its_fail = fail.clone();
+            let pool = ThreadPoolExecutor::builder()
+                .max_workers(2)
+                .initializer(move || {
+                    started.add(1);
+                    if started.get() > 1 {
+                        its_fail.wait();
+                        panic!("a fire in the kitchen");
+                    }
+                })
+                .build()
+                .unwrap();
+            let (inner, mut random) = (pool.clone(), Random::new(round as u64));
+            let outer = pool.submit(move || {
+                let (ran, called_back) = (Count::new(), Count::new());
+                let futures: Vec<_> = (0..4)
+                    .filter_map(|_| {
+                        let ran = ran.clone();
+                        inner.submit(move || ran.add(1)).ok()
+                    })
+                    .collect();
+                for future in &futures {
+                    let called_back = called_back.clone();
+                    future.add_done_callback(move |future| {
+                        assert!(future.done());
+                        called_back.add(1);
+                    });
+                }
+                fail.open();
+                random.pause();
+                let failed = futures.iter().filter(|it| it.result(None).is_err()).count();
+                (futures.len(), ran.get(), failed, called_back)
+            });
+            let (total, ran, failed, called_back) = outer.unwrap().result(None).unwrap();
+            assert_eq!(ran + failed, total);
+            pool.shutdown();
+            assert_eq!(called_back.get(), total);
+        }
+        assert_eq!(logged("in unexpected state"), 0);
+        assert_eq!(logged("exception calling callback"), 0);
+    });
+}
+
+#[test]
+fn cancelled_against_helped_leaves_the_account_right() {
+    watchdog("the account of a cancelled call", |steps| {
+        let pool = ThreadPoolExecutor::new(8).unwrap();
+        for round in rounds(300, 5000) {
+            steps.at(format!("round {round}"));
+            let mut random = Random::new(round as u64);
+            let inner = pool.clone();
+            let (sender, receiver) = mpsc::channel();
+            let outer = pool.submit(move || {
+                let future = inner.submit(|| ()).unwrap();
+                sender.send(future.clone()).unwrap();
+                drop(future.result(None));
+            });
+            random.pause();
+            receiver.recv().unwrap().cancel();
+            outer.unwrap().result(None).unwrap();
+            // Two calls side by side: whoever runs them is done with what was queued before.
+            let barrier = Arc::new(Barrier::new(2));
+            let both = [(); 2].map(|()| {
+                let barrier = Arc::clone(&barrier);
+                pool.submit(move || barrier.wait().is_leader()).unwrap()
+            });
+            let _ = wait(both, None, ALL_COMPLETED);
+            // There were never more than these two and the cancelled one that were not done.
+            assert!(pool.thread_count() <= 3, "a thread too many");
+        }
+    });
+}
+
+struct Explosive;
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            panic!("no eggs");
+        }
+    }
+}
+
+#[test]
+fn what_panics_in_a_helped_call_stays_there() {
+    logged("");
+    watchdog("panics in helped calls", |_| {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let inner = pool.clone();
+        let outer = pool.submit(move || {
+            let panicked = inner.submit(|| panic!("no eggs")).unwrap();
+            assert!(panicked.exception(None).unwrap().unwrap().is_panic());
+            // A call that completes its own future: the value that it returns is dropped, which panics.
+            let (sender, receiver) = mpsc::channel::<Future<Explosive>>();
+            let call = move || {
+                let its_own = receiver.recv().unwrap();
+                its_own.set_exception(Exception::msg("no eggs")).unwrap();
+                Explosive
+            };
+            let future = inner.submit(call).unwrap();
+            sender.send(future.clone()).unwrap();
+            assert!(future.exception(None).unwrap().is_some());
+            let _ = wait([future], None, ALL_COMPLETED);
+            // A callback of a helped call waits, too.
+            let last = inner.clone();
+            let called_back = inner.submit(|| ()).unwrap();
+            called_back
+                .add_done_callback(move |_| last.submit(|| ()).unwrap().result(None).unwrap());
+            called_back.result(None).unwrap();
+        });
+        outer.unwrap().result(None).unwrap();
+        pool.shutdown();
+        assert_eq!(pool.queue_size(), 0);
+    });
+}
+
+#[test]
+fn no_call_is_run_by_a_thread_that_is_not_initialized() {
+    thread_local!(static INITIALIZED: Cell<bool> = const { Cell::new(false) });
+    watchdog("an initializer that waits", |steps| {
+        let (slot, started) = (Arc::new(Mutex::new(None)), Count::new());
+        let its_slot = Arc::clone(&slot);
+        let outcome = Arc::new(Mutex::new(None));
+        let its_outcome = Arc::clone(&outcome);
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .initializer(move || {
+                started.add(1);
+                if started.get() == 2 {
+                    let pool: ThreadPoolExecutor = its_slot.lock().unwrap().take().unwrap();
+                    let own = pool.submit(|| INITIALIZED.with(Cell::get)).unwrap();
+                    *its_outcome.lock().unwrap() = own.result(None).ok();
+                }
+                INITIALIZED.with(|it| it.set(true));
+            })
+            .build()
+            .unwrap();
+        *slot.lock().unwrap() = Some(pool.clone());
+        let (_running, gate) = busy(&pool);
+        let second = pool.submit(|| ()).unwrap();
+        until(steps, "the other thread is initialized", || {
+            slot.lock().unwrap().is_none()
+        });
+        gate.open();
+        second.result(None).unwrap();
+        until(steps, "its call is run", || {
+            outcome.lock().unwrap().is_some()
+        });
+        pool.shutdown();
+        assert_eq!(*outcome.lock().unwrap(), Some(true));
+    });
+}
+
+#[test]
+fn only_a_pool_that_is_stuck_says_so() {
+    logged("");
+    watchdog("what a pool logs when its workers wait", |steps| {
+        let pool = |name: &str, helps| {
+            ThreadPoolExecutor::builder()
+                .max_workers(2)
+                .thread_name_prefix(name)
+                .help_while_waiting(helps)
+                .build()
+                .unwrap()
+        };
+        let line = |name: &str| format!("all 2 workers of the pool \"{name}\" wait");
+        steps.at("one waits for what the other one runs");
+        let first = pool("fine", false);
+        let (running, gate) = busy(&first);
+        let its_running = running.clone();
+        let waits = first.submit(move || its_running.result(None)).unwrap();
+        let (inner, promise) = (first.clone(), Promise::new());
+        let promised = promise.future();
+        gate.open();
+        waits.result(None).unwrap().unwrap();
+        steps.at("both wait, one of them for a promise");
+        let also = inner.submit(move || wait([promised], None, ALL_COMPLETED).done.len());
+        let call = move || {
+            inner
+                .submit(|| ())
+                .unwrap()
+                .result(Duration::from_millis(5))
+        };
+        let _ = first.submit(call).unwrap().result(None).unwrap();
+        promise.set_result(()).unwrap();
+        also.unwrap().result(None).unwrap();
+        steps.at("all are helped");
+        let second = pool("helped", true);
+        let barrier = Arc::new(Barrier::new(2));
+        let both = [(); 2].map(|()| {
+            let (inner, barrier) = (second.clone(), Arc::clone(&barrier));
+            let call = move || {
+                barrier.wait();
+                let two = [(); 2].map(|()| inner.submit(|| ()).unwrap());
+                as_completed(&two, None).map(Result::unwrap).count()
+            };
+            second.submit(call).unwrap()
+        });
+        assert!(both.iter().all(|it| it.result(None).unwrap() == 2));
+        assert_eq!(logged(&line("fine")) + logged(&line("helped")), 0);
+
+        steps.at("one waits for the other one, which waits for a call that is queued");
+        let third = pool("both", false);
+        let inner = third.clone();
+        let outer = third.submit(move || {
+            let (started, stop) = (Gate::new(), Gate::new());
+            let (innermost, its_started) = (inner.clone(), started.clone());
+            let its_stop = stop.clone();
+            let middle = inner.submit(move || {
+                its_started.open();
+                its_stop.wait();
+                let queued = innermost.submit(|| ()).unwrap();
+                while queued.result(Duration::from_millis(5)).is_err() {
+                    if logged("all 2 workers of the pool \"both\" wait") > 0 {
+                        queued.cancel();
+                        return false;
+                    }
+                }
+                true
+            });
+            started.wait();
+            stop.open();
+            middle.unwrap().result(None).unwrap()
+        });
+        assert!(!outer.unwrap().result(None).unwrap());
+        assert_eq!(logged(&line("both")), 1);
+    });
+}
+
+#[test]
+fn ten_thousand_waits_for_the_first_of_two() {
+    watchdog("nested waits with a choice", |_| {
+        for workers in [1, 2, 8] {
+            let pool = ThreadPoolExecutor::new(workers).unwrap();
+            let futures: Vec<_> = (0..size(1_000, 10_000))
+                .map(|n| {
+                    let inner = pool.clone();
+                    let call = move || {
+                        let two = [0, 1].map(|m| inner.submit(move || m).unwrap());
+                        if n % 2 == 0 {
+                            wait(two, None, FIRST_COMPLETED).done.len().min(1)
+                        } else {
+                            as_completed(two, None).map(Result::unwrap).count()
+                        }
+                    };
+                    pool.submit(call).unwrap()
+                })
+                .collect();
+            for (n, future) in futures.into_iter().enumerate() {
+                assert_eq!(future.result(None).unwrap(), 1 + n % 2);
+            }
+            pool.shutdown();
         }
     });
 }

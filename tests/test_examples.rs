@@ -546,6 +546,33 @@ mod word_count {
         );
     }
 
+    /// The same, but for the command.
+    #[cfg(unix)]
+    #[test]
+    fn processes_that_a_command_starts() {
+        let threads = word_count("C", ["src", "docs"]);
+        for command in ["nice -n 5", "env"] {
+            let output = word_count("C", ["--command", command, "src", "docs"]);
+            assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+            assert_eq!(output.stdout, threads.stdout);
+        }
+        for arguments in [&["--hosts"][..], &["--hosts", ""], &["--command", " "]] {
+            let output = word_count("C", arguments);
+            assert!(
+                output.stderr.contains("what follows --"),
+                "{}",
+                output.stderr
+            );
+        }
+        let output = word_count("C", ["--command", "false", "src"]);
+        assert_eq!(output.code, Some(1));
+        assert!(
+            output.stderr.contains("exit status: 1"),
+            "{}",
+            output.stderr
+        );
+    }
+
     #[cfg(unix)]
     #[test]
     fn an_output_that_nobody_reads_is_no_error() {

@@ -306,6 +306,33 @@ fn a_stopped_worker() {
     });
 }
 
+/// What a worker had not read when the pool was ended by force is not run by another one.
+#[test]
+fn a_pool_that_is_ended_by_force_begins_nothing() {
+    watchdog("a pool that is ended by force", |steps| {
+        for terminate in [false, true] {
+            let folder = Folder::new(&format!("force-{terminate}"));
+            let path = folder.path("calls");
+            let pool = tough_pool(1);
+            let first = pool.submit(pid, ()).unwrap().result(None).unwrap();
+            stop(steps, first);
+            let unread = pool.submit(touch, (path.clone(), "1".to_owned())).unwrap();
+            assert!(unread.running());
+            if terminate {
+                pool.terminate_workers();
+                kill(first, "KILL");
+            } else {
+                pool.kill_workers();
+            }
+            steps.at("the future");
+            assert!(is::<WorkerDied>(&exception(&unread)));
+            steps.at("shutdown");
+            pool.shutdown();
+            assert!(fs::read_to_string(&path).is_err(), "the call was run");
+        }
+    });
+}
+
 #[test]
 fn a_time_limit_ends_what_is_stopped() {
     watchdog("a time limit", |steps| {
@@ -358,6 +385,41 @@ fn only_the_calls_that_take_too_long_are_ended() {
         drop(held);
         futures[3].result(None).unwrap();
         pool.shutdown();
+    });
+}
+
+/// The first calls of a chunk run, or would, before the rest of it has been read. So it is read whole, lest
+/// a death in one of them look like one before all of them.
+#[test]
+fn no_call_of_a_chunk_is_run_twice() {
+    watchdog("a chunk that kills", |steps| {
+        let folder = Folder::new("chunk");
+        let path = folder.path("calls");
+        let pool = tough_pool(1);
+        let items = (0..100).map(|n| (path.clone(), n, vec![1; 10_000]));
+        let chunk = MapOptions::new().chunksize(100);
+        let results = pool.map_with(touch_and_abort_at_3, items, chunk).unwrap();
+        steps.at("the results");
+        match results.last() {
+            Some(Err(Error::Exception(exception))) => assert!(is::<WorkerDied>(&exception)),
+            other => panic!("{other:?}"),
+        }
+        pool.shutdown();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "0\n1\n2\n3\n");
+    });
+}
+
+/// Nor is a call begun whose arguments do not take all that was dumped.
+#[test]
+fn arguments_with_something_left_over() {
+    watchdog("something left over", |_| {
+        for length in [10, 1_000_000] {
+            let pool = tough_pool(1);
+            let left = exception(&pool.submit(takes_half, Half(vec![1; length])).unwrap());
+            let text = left.to_string();
+            assert!(text.contains("left over of the arguments"), "{text}");
+            assert_eq!(pool.submit(square, 2).unwrap().result(None).unwrap(), 4);
+        }
     });
 }
 
@@ -991,35 +1053,106 @@ fn freeze_support_forgotten_and_late() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 
-/// In Linux, the workers run the file that this process runs.
+/// In Linux, the workers run the file that this process runs, be it deleted, or another one in its place,
+/// before there is a pool or while there is one.
 #[test]
 fn the_executable_is_deleted() {
-    if is_child("deleted") {
-        fs::remove_file(env::current_exe().unwrap()).unwrap();
-        let pool = pool(2);
+    let works = |pool: &ProcessPoolExecutor| {
         assert_eq!(pool.submit(square, 5).unwrap().result(None).unwrap(), 25);
-        println!("it works");
+    };
+    if is_child("deleted") {
+        watchdog("the executable is deleted", move |_| {
+            let exe = env::current_exe().unwrap();
+            let running = tough_pool(1);
+            works(&running);
+            let another = exe.with_extension("new");
+            fs::write(&another, "no program").unwrap();
+            fs::rename(&another, &exe).unwrap();
+            for _ in 0..2 {
+                let died = exception(&running.submit(exits, 1).unwrap());
+                assert!(is::<WorkerDied>(&died));
+                works(&running);
+                works(&pool(2));
+                // It is there in the first of the two rounds only.
+                let _ = fs::remove_file(&exe);
+            }
+            println!("it works");
+        });
         return;
     }
     let folder = Folder::new("deleted");
+    let output = run_copy(&folder, "the_executable_is_deleted", "deleted", &[]);
+    assert!(output.contains("it works"), "{output}");
+}
+
+/// Runs a test of this binary as a child that has this role, from a copy of the binary, and returns what it
+/// has written. `wrapper` is a program with arguments that runs another one.
+fn run_copy(folder: &Folder, test: &str, role: &str, wrapper: &[&str]) -> String {
     let copy = folder.path("copy");
     fs::copy(env::current_exe().unwrap(), &copy).unwrap();
-    let output = loop {
-        let output = Command::new(&copy)
-            .args(["--exact", "the_executable_is_deleted", "--nocapture"])
-            .env("RELIABILITY_TEST_CHILD", "deleted")
-            .output();
-        match output {
+    let mut words = wrapper.iter().copied().chain([&*copy]);
+    let mut command = Command::new(words.next().unwrap());
+    command
+        .args(words)
+        .args(["--exact", test, "--nocapture"])
+        .env("RELIABILITY_TEST_CHILD", role)
+        .stdin(Stdio::null());
+    loop {
+        match command.output() {
             // "Text file busy": a process that another test was just starting still has the file that
             // was written, until it executes its own.
             Err(error) if error.raw_os_error() == Some(26) => thread::yield_now(),
-            output => break output.unwrap(),
+            output => {
+                let output = output.unwrap();
+                let (out, err) = (&output.stdout, &output.stderr);
+                return [out, err].map(|it| String::from_utf8_lossy(it)).concat();
+            }
         }
-    };
-    assert!(
-        String::from_utf8_lossy(&output.stdout).contains("it works"),
-        "{output:?}"
-    );
+    }
+}
+
+/// Whether a program can be run so, for which one may have to be root.
+fn can_run(wrapper: &[&str]) -> bool {
+    let mut command = Command::new(wrapper[0]);
+    let status = command.args(&wrapper[1..]).arg("true").output();
+    status.map_or(false, |output| output.status.success())
+}
+
+/// Loopback then, too: the folder cannot be made in one that is read-only, nor its socket in one that
+/// is full. Mounted for the child alone.
+#[test]
+fn a_full_or_read_only_folder_for_temporary_files() {
+    if is_child("mounted") {
+        watchdog("a full folder", |_| {
+            let empty = |path: &str| fs::read_dir(path).unwrap().next().is_none();
+            let temporary = env::temp_dir().to_str().unwrap().to_owned();
+            for pool in [pool(2), tough_pool(2)] {
+                assert_eq!(pool.submit(square, 6).unwrap().result(None).unwrap(), 36);
+                let echoed = pool.submit(echo, vec![1; 3_000_000]).unwrap();
+                assert_eq!(echoed.result(None).unwrap().len(), 3_000_000);
+                pool.shutdown();
+                assert!(empty(&temporary), "something is left in {temporary}");
+            }
+            println!("it works");
+        });
+        return;
+    }
+    let folder = Folder::new("mounted");
+    let mounted = folder.path("mounted");
+    fs::create_dir(&mounted).unwrap();
+    for options in ["ro", "nr_inodes=1", "nr_inodes=2"] {
+        let script = format!(
+            "mount -t tmpfs -o {options} none {mounted} && TMPDIR={mounted} exec \"$0\" \"$@\""
+        );
+        let wrapper = ["unshare", "-rm", "sh", "-c", &*script];
+        if !can_run(&wrapper) {
+            println!("left out: nothing can be mounted here");
+            continue;
+        }
+        let test = "a_full_or_read_only_folder_for_temporary_files";
+        let output = run_copy(&folder, test, "mounted", &wrapper);
+        assert!(output.contains("it works"), "{options}: {output}");
+    }
 }
 
 /// Loopback then.
@@ -1083,6 +1216,29 @@ fn too_few_descriptors_processes_and_memory() {
         pool.shutdown();
         println!("{failed} failed");
         return;
+    }
+    // For root there is no limit to the processes, so it is somebody else who has it.
+    let folder = Folder::new("poor");
+    let nobody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    let test = "too_few_descriptors_processes_and_memory";
+    for processes in [2, 8, 14, 17] {
+        let limit = format!("--nproc={processes}");
+        let wrapper: Vec<_> = nobody.into_iter().chain(["prlimit", &*limit]).collect();
+        if !can_run(&wrapper) {
+            println!("left out: nobody else can be had to run it");
+            continue;
+        }
+        let output = run_copy(&folder, test, "poor", &wrapper);
+        let failed = output.lines().find(|line| line.ends_with(" failed"));
+        // With no thread for it, the test itself cannot begin.
+        let begun = !output.contains("failed to spawn thread");
+        assert!(failed.is_some() || !begun, "{processes}: {output}");
+        println!("{processes} processes: {failed:?}");
     }
     for limits in [
         "ulimit -n 8",

@@ -7,14 +7,14 @@ use concurrent_futures::{
     as_completed, at_exit, wait, AnyFuture, Error, Exception, Executor, Future, Map, MapOptions,
     ShutdownOptions, State, SubmitError, ThreadPoolExecutor, ALL_COMPLETED,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::{mpsc, Arc, Barrier, Condvar, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{child, is_child, size, watchdog, Count, Gate, OnDrop, Steps};
+use support::{child, is_child, logged, size, watchdog, Count, Gate, OnDrop, Steps};
 
 /// Runs `body` in a child process that plays `role`, the name of the calling test, under a watchdog.
 fn in_a_child(role: &'static str, limits: &str, body: fn(&Steps)) {
@@ -671,6 +671,39 @@ fn a_stranded_call_that_was_marked_as_running_fails() {
     });
 }
 
+/// The pool starts threads by how many of its calls no worker is done with. A cancelled one is not to
+/// count for ever.
+#[test]
+fn a_cancelled_call_that_a_worker_has_met_needs_no_thread() {
+    watchdog("the calls after a cancelled one", |steps| {
+        let as_many_as_needed = (0..50).any(|round| {
+            steps.at(format!("round {round}"));
+            let gate = Gate::new();
+            let its_gate = gate.clone();
+            let pool = ThreadPoolExecutor::builder()
+                .max_workers(4)
+                .initializer(move || its_gate.wait())
+                .build()
+                .unwrap();
+            assert!(pool.submit(|| ()).unwrap().cancel());
+            gate.open();
+            while pool.queue_size() > 0 {
+                thread::yield_now();
+            }
+            let (_running, its_end) = blocker(&pool);
+            // The worker may have taken the call out of the queue and not yet off the count, but not each time.
+            let one_was_enough = pool.thread_count() == 1;
+            let second = pool.submit(|| ()).unwrap();
+            let threads = pool.thread_count();
+            second.result(None).unwrap();
+            its_end.open();
+            pool.shutdown();
+            one_was_enough && threads == 2
+        });
+        assert!(as_many_as_needed);
+    });
+}
+
 // ---- 10. A map that is dropped half-way cancels the rest.
 
 #[test]
@@ -811,4 +844,134 @@ fn clones_of_the_only_handle_to_a_future() {
             thread.join().unwrap();
         }
     });
+}
+
+// ---- 12. What one wrong operator would break, and no other test notices.
+
+#[test]
+fn a_call_whose_future_others_have_completed_is_not_run() {
+    watchdog("a call that was completed from outside", |_| {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        let (_running, gate) = blocker(&pool);
+        let ran = Count::new();
+        let its_ran = ran.clone();
+        let completed = pool.submit(move || its_ran.add(1)).unwrap();
+        completed.set_result(()).unwrap();
+        gate.open();
+        pool.shutdown();
+        assert_eq!(ran.get(), 0);
+    });
+}
+
+/// While a callback runs, its worker is not free, whatever the call has returned.
+#[test]
+fn a_callback_that_waits_for_its_pool_finds_another_worker() {
+    watchdog("a call that was submitted by a callback", |_| {
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .help_while_waiting(false)
+            .build()
+            .unwrap();
+        let (running, gate) = blocker(&pool);
+        let (inner, (sender, receiver)) = (pool.clone(), mpsc::channel());
+        running.add_done_callback(move |_| {
+            let future = inner.submit(|| 42).unwrap();
+            sender.send(future.result(None).unwrap()).unwrap();
+        });
+        gate.open();
+        assert_eq!(receiver.recv().unwrap(), 42);
+        pool.shutdown();
+    });
+}
+
+#[test]
+fn workers_that_wait_one_after_another_are_not_stuck() {
+    logged("");
+    watchdog("waits with a time-out", |_| {
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .thread_name_prefix("patient")
+            .build()
+            .unwrap();
+        let (_running, gate) = blocker(&pool);
+        let inner = pool.clone();
+        let waiting = pool.submit(move || {
+            let queued = inner.submit(|| ()).unwrap();
+            (0..3).all(|_| queued.result(Duration::from_millis(1)).is_err())
+        });
+        assert!(waiting.unwrap().result(None).unwrap());
+        gate.open();
+        pool.shutdown();
+        assert_eq!(logged("workers of the pool \"patient\" wait"), 0);
+    });
+}
+
+#[test]
+fn no_thread_runs_more_calls_within_each_other_than_its_stack_bears() {
+    const IN_TWO_MEBIBYTES: usize = 64;
+
+    thread_local! {
+        static NESTED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    fn nest(pool: &ThreadPoolExecutor, left: usize, deepest: &Arc<Mutex<usize>>) {
+        let nested = NESTED.with(|nested| nested.replace(nested.get() + 1)) + 1;
+        let most = nested.max(*deepest.lock().unwrap());
+        *deepest.lock().unwrap() = most;
+        if left > 0 {
+            let (inner, its_deepest) = (pool.clone(), Arc::clone(deepest));
+            let future = pool.submit(move || nest(&inner, left - 1, &its_deepest));
+            future.unwrap().result(None).unwrap();
+        }
+        NESTED.with(|nested| nested.set(nested.get() - 1));
+    }
+
+    watchdog("a chain of calls that wait", |_| {
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .thread_stack_size(2 << 20)
+            .build()
+            .unwrap();
+        let (inner, deepest) = (pool.clone(), Arc::default());
+        let its_deepest = Arc::clone(&deepest);
+        let future = pool.submit(move || nest(&inner, IN_TWO_MEBIBYTES + 16, &its_deepest));
+        future.unwrap().result(None).unwrap();
+        assert!(*deepest.lock().unwrap() <= IN_TWO_MEBIBYTES + 1);
+    });
+}
+
+#[test]
+fn an_untyped_handle_that_goes_takes_its_waker_along() {
+    struct Nobody;
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    let future = Future::<i32>::new();
+    let nobody = Arc::new(Nobody);
+    let waker = Waker::from(Arc::clone(&nobody));
+    let mut untyped = AnyFuture::from(&future);
+    assert!(Pin::new(&mut untyped)
+        .poll(&mut Context::from_waker(&waker))
+        .is_pending());
+    drop((untyped, waker));
+    assert_eq!(Arc::strong_count(&nobody), 1);
+}
+
+#[test]
+fn as_completed_says_how_many_may_come() {
+    let futures = [Future::new(), Future::new(), Future::<i32>::new()];
+    futures[0].set_result(1).unwrap();
+    futures[1].set_result(2).unwrap();
+    let mut finished = as_completed(&futures, Duration::ZERO);
+    assert_eq!(finished.size_hint(), (1, Some(3)));
+    assert_eq!(format!("{finished:?}"), "AsCompleted { unfinished: 3, .. }");
+    assert!(finished.next().unwrap().is_ok() && finished.next().unwrap().is_ok());
+    assert_eq!(finished.size_hint(), (1, Some(1)));
+    assert!(finished.next().unwrap().is_err());
+    assert_eq!(finished.size_hint(), (0, Some(0)));
+    let waited = wait(&futures[..1], None, ALL_COMPLETED);
+    let shown = format!("{waited:?}");
+    assert!(shown.starts_with("DoneAndNotDoneFutures { done: {<Future at "));
+    assert!(shown.ends_with("not_done: {} }"), "{shown}");
 }

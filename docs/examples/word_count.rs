@@ -1,7 +1,7 @@
 //! Counts lines, words and bytes of every file under some paths, as `wc` does, one task a file.
 //!
 //! ```text
-//! cargo run --release --example word_count -- [--processes] [PATH ...]
+//! cargo run --release --example word_count -- [--processes | --hosts A,B | --command WORDS] [PATH ...]
 //! ```
 //!
 //! Without a path, it counts this project's own `docs` and `src`. A directory stands for all regular
@@ -10,13 +10,16 @@
 //! pipes, sockets and devices, which might have no end; naming one is an error.
 //!
 //! The tasks are run by threads, or, with `--processes`, by as many processes as there are processors.
-//! Nothing is gained by that here: it shows in how many lines the two ways differ.
+//! Nothing is gained by that here: it shows in how many lines the two ways differ. With `--hosts a,b`
+//! there is a process on each of these machines, to which `ssh` leads; it reads what has the same path there,
+//! and this program has to have the same path there, too. With `--command`, some other command starts the
+//! processes: `--command "srun -n1 -u"`, `--command nice`.
 //!
 //! What cannot be read is reported on standard error, the rest is still counted, and the exit status
 //! is 1. `--help` says so, too; what follows `--` is a path, whatever it looks like.
 
 use concurrent_futures::pickle::{Dump, Load, PickleError, Pickler, Unpickler};
-use concurrent_futures::process::{freeze_support, ProcessPoolExecutor};
+use concurrent_futures::process::{freeze_support, OnCrash, ProcessPoolExecutor};
 use concurrent_futures::{as_completed, Executor, Future, SubmitError, ThreadPoolExecutor};
 use std::collections::HashMap;
 use std::env;
@@ -26,6 +29,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 use visible::visible;
 use words::{Encoding, Words};
@@ -36,12 +40,14 @@ mod visible;
 mod words;
 
 const HELP: &str = "\
-Usage: word_count [--processes] [--] [PATH ...]
+Usage: word_count [--processes | --hosts A,B | --command WORDS] [--] [PATH ...]
 
 Counts lines, words and bytes of every file under the paths, as wc does, one
 task a file, and prints the ten largest and the total. Without a path, it
 counts this project's own docs and src. With --processes, the tasks are run by
-processes instead of threads.
+processes instead of threads; with --hosts, by one on each of these hosts, by
+way of ssh; with --command, by processes that this command starts. They read
+what has the same path there.
 
 A symbolic link is followed if it is named, and passed over if it is met in a
 directory. What cannot be read is reported on standard error, the rest is still
@@ -64,20 +70,44 @@ fn main() -> ExitCode {
 }
 
 struct Arguments {
-    /// Whether processes are to run the tasks.
-    processes: bool,
+    workers: Workers,
     paths: Vec<PathBuf>,
+}
+
+/// Who is to run the tasks.
+enum Workers {
+    Threads,
+    Processes,
+    /// Processes that a command starts, to which this program is appended: one for each command.
+    Commands(Vec<Vec<String>>),
+}
+
+fn by_ssh(host: &str) -> Vec<String> {
+    // Lest it ask for a password behind our back.
+    ["ssh", "-oBatchMode=yes", host].map(str::to_owned).to_vec()
 }
 
 /// Nothing where there is a cry for help.
 fn parse_arguments(
-    arguments: impl Iterator<Item = OsString>,
+    mut arguments: impl Iterator<Item = OsString>,
 ) -> Result<Option<Arguments>, Box<dyn Error>> {
-    let (mut processes, mut paths, mut options) = (false, Vec::new(), true);
-    for argument in arguments {
+    let (mut workers, mut paths, mut options) = (Workers::Threads, Vec::new(), true);
+    while let Some(argument) = arguments.next() {
         match argument.to_str() {
             Some("--help" | "-h") if options => return Ok(None),
-            Some("--processes") if options => processes = true,
+            Some("--processes") if options => workers = Workers::Processes,
+            Some(option @ ("--hosts" | "--command")) if options => {
+                let value = arguments.next().and_then(|value| value.into_string().ok());
+                let value = value.filter(|value| !value.trim().is_empty());
+                let value = value.ok_or_else(|| format!("what follows {option}? See --help"))?;
+                workers = Workers::Commands(match option {
+                    "--hosts" => value.split(',').map(by_ssh).collect(),
+                    _ => {
+                        let words: Vec<_> = value.split_whitespace().map(str::to_owned).collect();
+                        vec![words; thread::available_parallelism().map_or(1, |n| n.get())]
+                    }
+                });
+            }
             Some("--") if options => options = false,
             Some(option) if options && option.starts_with('-') && option != "-" => {
                 return Err(format!("no option {}; see --help", visible(option)).into());
@@ -88,12 +118,12 @@ fn parse_arguments(
     if paths.is_empty() {
         paths = own_directories();
     }
-    Ok(Some(Arguments { processes, paths }))
+    Ok(Some(Arguments { workers, paths }))
 }
 
 /// Whether everything could be counted.
 fn run(arguments: Option<Arguments>) -> Result<bool, Box<dyn Error>> {
-    let Arguments { processes, paths } = match arguments {
+    let Arguments { workers, paths } = match arguments {
         Some(arguments) => arguments,
         None => {
             let_go(io::stdout().write_all(HELP.as_bytes()))?;
@@ -104,19 +134,40 @@ fn run(arguments: Option<Arguments>) -> Result<bool, Box<dyn Error>> {
     let files = find_files(paths, &mut report);
     // The `with` statement: when the body ends, the pool is shut down, and its threads or processes are
     // gone.
-    if processes {
-        // A function, which was registered, and its argument, which is pickled.
-        ProcessPoolExecutor::new(None)?
-            .with(|pool| count_all(|file| pool.try_submit(count, file), files, &mut report))?;
-    } else {
+    match workers {
         // A closure, which has its argument with it.
-        ThreadPoolExecutor::new(None)?.with(|pool| {
+        Workers::Threads => ThreadPoolExecutor::new(None)?.with(|pool| {
             count_all(
                 |file| pool.try_submit(move || count(file)),
                 files,
                 &mut report,
             )
-        })?;
+        })?,
+        // A function, which was registered, and its argument, which is pickled.
+        Workers::Processes => ProcessPoolExecutor::new(None)?
+            .with(|pool| count_all(|file| pool.try_submit(count, file), files, &mut report))?,
+        // The same; and there may be nobody else who knows where we are.
+        Workers::Commands(commands) => {
+            let (program, here) = (env::current_exe()?, env::current_dir()?);
+            let max_workers = commands.len();
+            let words = move |n: usize| {
+                let command: Vec<OsString> = commands[n].iter().map(OsString::from).collect();
+                [command, vec![program.clone().into()]].concat()
+            };
+            ProcessPoolExecutor::builder()
+                .max_workers(max_workers)
+                .commands(words)
+                // To count a file once more does no harm.
+                .on_crash(OnCrash::Retry(2))
+                .build()?
+                .with(|pool| {
+                    count_all(
+                        |file| pool.try_submit(count, here.join(file)),
+                        files,
+                        &mut report,
+                    )
+                })?;
+        }
     }
     report.sort();
     for (path, error) in &report.failures {

@@ -39,6 +39,7 @@ impl<T: 'static, F: FnOnce(&Future<T>) + Send + 'static> Callback<T> for F {
 
 /// Nobody can ask for the outcome any more, and nobody is left to call.
 impl<T> Drop for TypedPart<T> {
+    #[inline]
     fn drop(&mut self) {
         if let Outcome::Exception {
             exception,

@@ -3,9 +3,10 @@
 
 //! What `wait` and `as_completed` take, and the set that they make of it.
 
-use super::super::stdlib::threading::{Condition, Deadline, Event};
-use super::{Blocked, Future, Help, Shared, State};
-use std::collections::HashSet;
+use super::super::stdlib::threading::Condition;
+use super::{
+    _AcquireFutures, Future, FutureSet, Installed, PoolNumber, Positions, Shared, State, Worker,
+};
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -40,8 +41,8 @@ pub struct Private(pub(super) ());
 /// A future as those who wait see it, whatever its type.
 pub struct Untyped<'a> {
     pub(super) condition: &'a Condition<Shared<dyn Erased + 'a>>,
-    /// The future itself, to ask for help with it.
-    future: &'a dyn Helpful,
+    /// The future itself, whose call a worker may have to run.
+    future: &'a dyn Queued,
     /// Whether there may be another handle.
     is_shared: bool,
 }
@@ -62,16 +63,64 @@ pub(super) trait Erased {}
 
 impl<R> Erased for R {}
 
-/// See [`Work::help`](super::Work::help).
-trait Helpful {
-    fn help(&self, deadline: Deadline) -> Help;
+/// A future whose call may still be in the queue of a pool.
+pub(super) trait Queued {
+    /// Whether it is in the queue of that pool.
+    fn is_queued(&self, pool: PoolNumber) -> bool;
+
+    fn run(&self, worker: &Worker) -> bool;
 }
 
-impl<T> Helpful for Future<T> {
-    fn help(&self, deadline: Deadline) -> Help {
-        match self.state() {
-            State::Pending => self.core.work.help(self, deadline),
-            _ => Help::Wait,
+impl<T> Queued for Future<T> {
+    fn is_queued(&self, pool: PoolNumber) -> bool {
+        let shared = self.acquire();
+        shared.state == State::Pending && shared.pool == Some(pool)
+    }
+
+    fn run(&self, worker: &Worker) -> bool {
+        worker.run(self)
+    }
+}
+
+/// Those of several futures whose calls a worker may have to run.
+pub(super) struct Candidates {
+    /// The pool that made all of them, if one pool did.
+    pub(super) pool: Option<PoolNumber>,
+    /// None before this position is queued any more, or a worker has just tried to run it.
+    from: usize,
+}
+
+impl Candidates {
+    /// The first that is queued in that pool, in the order given.
+    pub(super) fn queued<'a, T, F: Waitable<T>>(
+        &mut self,
+        fs: &'a Futures<F>,
+        pool: PoolNumber,
+    ) -> Option<&'a dyn Queued> {
+        while self.from < fs.given.len() {
+            match fs.get(self.from) {
+                Some(it) if it.future.is_queued(pool) => return Some(it.future),
+                _ => self.from += 1,
+            }
+        }
+        None
+    }
+
+    /// Whoever has tried to run the first one is done with it: it is not queued any more, even if it is
+    /// still pending because another worker has only just taken it out of the queue.
+    pub(super) fn pass(&mut self) {
+        self.from += 1;
+    }
+}
+
+impl _AcquireFutures<'_> {
+    /// Of the futures that are held.
+    pub(super) fn candidates(&self) -> Candidates {
+        let mut pools = self.not_done.iter().map(|(_, shared)| shared.pool);
+        let first = pools.next().unwrap_or(None);
+        Candidates {
+            pool: first.filter(|_| pools.all(|pool| pool == first)),
+            from: 0,
         }
     }
 }
@@ -101,8 +150,11 @@ pub(super) struct Futures<F> {
     /// In the order given. A duplicate of an earlier one, or one that was taken out, is `None`. What
     /// the rest of `_base.rs` calls a future's position is its index here.
     pub(super) given: Vec<Option<F>>,
-    /// The positions in `given`, in an order in which several futures may be locked at once.
-    pub(super) ordered: Vec<usize>,
+    /// The positions of those of which this is the only handle.
+    alone: Positions,
+    /// The others, each with its identity and its position, in the order in which to lock them.
+    shared: Vec<(usize, usize)>,
+    len: usize,
 }
 
 impl<F> Futures<F> {
@@ -111,7 +163,7 @@ impl<F> Futures<F> {
         F: Waitable<T>,
     {
         let mut given: Vec<_> = fs.into_iter().map(Some).collect();
-        let mut ordered = Vec::with_capacity(given.len());
+        let mut alone = Positions::new(given.len());
         let mut shared = Vec::new();
         for (position, future) in given.iter().enumerate() {
             let future = match future {
@@ -122,25 +174,37 @@ impl<F> Futures<F> {
             if future.is_shared {
                 shared.push((future.id(), position));
             } else {
-                ordered.push(position);
+                alone.insert(position);
             }
         }
+        let len = given.len() - shared.len();
         // By address, and of several handles to one future, the first.
         shared.sort_unstable();
         let mut previous_id = None;
-        for (id, position) in shared {
-            if previous_id.replace(id) == Some(id) {
+        shared.retain(|&(id, position)| {
+            let is_new = previous_id.replace(id) != Some(id);
+            if !is_new {
                 given[position] = None;
-            } else {
-                ordered.push(position);
             }
+            is_new
+        });
+        Futures {
+            len: len + shared.len(),
+            given,
+            alone,
+            shared,
         }
-        Futures { given, ordered }
     }
 
     /// How many there were.
     pub(super) fn len(&self) -> usize {
-        self.ordered.len()
+        self.len
+    }
+
+    /// The positions, in an order in which several futures may be locked at once.
+    pub(super) fn ordered(&self) -> impl Iterator<Item = usize> + '_ {
+        let shared = self.shared.iter().map(|&(_, position)| position);
+        self.alone.iter().chain(shared)
     }
 
     /// A future that was not taken out.
@@ -152,49 +216,36 @@ impl<F> Futures<F> {
         Some(future.untyped(Private(())))
     }
 
-    /// Before a thread waits for the futures at these positions: has it run those calls that nobody else
-    /// has begun, if it is one to do so, until the event is set. Returns how many were looked at, and what
-    /// to keep while waiting.
-    pub(super) fn help<T>(
-        &self,
-        positions: impl Iterator<Item = usize>,
-        event: &Event,
-        deadline: Deadline,
-    ) -> (usize, Option<Box<dyn Blocked>>)
+    /// Takes the waiter out of those that it was not told of.
+    pub(super) fn uninstall<T>(&self, installed: impl IntoIterator<Item = Installed>)
     where
         F: Waitable<T>,
     {
-        let mut looked_at = 0;
-        if matches!(deadline, Deadline::Now) {
-            return (looked_at, None);
-        }
-        let mut blocked = None;
-        for position in positions {
-            let help = match self.get(position) {
-                Some(future) => future.future.help(deadline),
-                None => Help::Wait,
-            };
-            match help {
-                Help::NoWorker => break,
-                Help::Blocked(worker) => blocked = blocked.or(Some(worker)),
-                Help::Wait => {}
-                Help::Ran if event.is_set() => return (looked_at + 1, blocked),
-                Help::Ran => {}
+        for Installed { position, key } in installed {
+            if let Some(future) = self.get(position) {
+                future.condition.acquire().waiters.remove(key);
             }
-            looked_at += 1;
         }
-        (looked_at, blocked)
     }
 
-    pub(super) fn move_to(&mut self, set: &mut HashSet<F>, positions: Vec<usize>)
+    /// Sorts them into those that are done and the others. Each set gets its room at once, as one that grows
+    /// hashes everything anew.
+    pub(super) fn divide(self, done: &Positions) -> (FutureSet<F>, FutureSet<F>)
     where
         F: Eq + Hash,
     {
-        // A set that grows hashes everything anew.
-        set.reserve(positions.len());
-        let futures = positions
-            .into_iter()
-            .filter_map(|position| self.given[position].take());
-        set.extend(futures);
+        let number = done.len();
+        let mut sets = (
+            FutureSet::with_capacity(number),
+            FutureSet::with_capacity(self.len - number),
+        );
+        for (position, future) in self.given.into_iter().enumerate() {
+            if let Some(future) = future {
+                let is_done = done.contains(position);
+                let set = if is_done { &mut sets.0 } else { &mut sets.1 };
+                set.insert(future);
+            }
+        }
+        sets
     }
 }

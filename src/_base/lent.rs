@@ -45,6 +45,7 @@ pub(super) struct LentValue<'a, T> {
 
 impl<'a, T> LentValue<'a, T> {
     /// Moves the value out of a finished future, or waits for its turn.
+    #[inline]
     pub(super) fn borrow(
         future: &'a Future<T>,
         mut shared: Acquired<'_, Shared<TypedPart<T>>>,
@@ -82,7 +83,24 @@ impl<'a, T> LentValue<'a, T> {
         })
     }
 
+    /// Moves the value out for good. Most often it is there, and was not lent to anybody.
+    #[inline]
+    pub(super) fn take(
+        future: &'a Future<T>,
+        mut shared: Acquired<'_, Shared<TypedPart<T>>>,
+        deadline: Deadline,
+    ) -> Result<T, Error> {
+        match mem::replace(&mut shared.typed.outcome, Outcome::None) {
+            Outcome::Value(value) => Ok(value),
+            other => {
+                shared.typed.outcome = other;
+                Ok(LentValue::borrow(future, shared, deadline)?.keep())
+            }
+        }
+    }
+
     /// Does not give the value back.
+    #[inline]
     pub(super) fn keep(mut self) -> T {
         let mut shared = self.future.acquire();
         let outcome = mem::replace(&mut shared.typed.outcome, Outcome::None);
@@ -107,6 +125,7 @@ impl<T> Deref for LentValue<'_, T> {
 }
 
 impl<T> Drop for LentValue<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         let value = match self.value.take() {
             Some(value) => value,

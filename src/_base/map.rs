@@ -4,7 +4,10 @@
 //! How `map` submits: all at the call, or, with a `buffersize`, as results are taken.
 
 use super::super::stdlib::threading::Deadline;
-use super::{Exception, Executor, Future, Map, MapOptions, Private, SubmitError, ValueError};
+use super::{
+    _result_or_cancel, Error, Exception, Executor, Future, Map, MapOptions, Private, SubmitError,
+    ValueError, LOGGER,
+};
 use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
@@ -27,7 +30,7 @@ where
     ) -> Result<Self, SubmitError> {
         let unsubmitted = Unsubmitted {
             executor,
-            f: Arc::new(move |item| f(item).map_err(Into::into)),
+            f: Arc::new(Function(move |item| f(item).map_err(Into::into))),
             iterator: iterable.into_iter(),
             chunksize: options.chunksize,
         };
@@ -40,19 +43,13 @@ where
         executor: &'a Y,
     ) -> Map<T, Unsubmitted<'a, Y, I, T>> {
         let unsubmitted = self.unsubmitted.take();
-        Map {
-            fs: mem::take(&mut self.fs),
-            chunk: mem::replace(&mut self.chunk, Vec::new().into_iter()),
-            deadline: self.deadline,
-            unsubmitted: unsubmitted.map(|unsubmitted| Unsubmitted {
-                executor,
-                f: unsubmitted.f,
-                iterator: unsubmitted.iterator,
-                chunksize: unsubmitted.chunksize,
-            }),
-            refused: self.refused.take(),
-            started: self.started,
-        }
+        let unsubmitted = unsubmitted.map(|unsubmitted| Unsubmitted {
+            executor,
+            f: unsubmitted.f,
+            iterator: unsubmitted.iterator,
+            chunksize: unsubmitted.chunksize,
+        });
+        self.not_begun(unsubmitted)
     }
 }
 
@@ -70,7 +67,10 @@ impl<T, U: Submit<T>> Map<T, U> {
         }
         let mut map = Map {
             fs: VecDeque::new(),
-            chunk: Vec::new().into_iter(),
+            items: 0,
+            values: Vec::new().into_iter(),
+            failure: None,
+            taken: None,
             deadline: Deadline::after(options.timeout),
             unsubmitted: Some(unsubmitted),
             refused: None,
@@ -87,29 +87,105 @@ impl<T, U: Submit<T>> Map<T, U> {
 
     /// The same iterator when nothing of the executor and the iterable is needed any more.
     pub(in super::super) fn all_submitted(mut self) -> Map<T> {
-        Map {
-            fs: mem::take(&mut self.fs),
-            chunk: Vec::new().into_iter(),
-            deadline: self.deadline,
-            unsubmitted: None,
-            refused: None,
-            started: false,
-        }
+        self.not_begun(None)
     }
 
     /// Submits the next task, if there is one.
-    pub(super) fn submit_next(&mut self) {
+    fn submit_next(&mut self) {
         let unsubmitted = self.unsubmitted.as_mut();
         match unsubmitted.and_then(|unsubmitted| unsubmitted.submit_next(Private(()))) {
-            Some(Ok(future)) => return self.fs.push_back(future),
+            Some(Ok((future, items))) => {
+                self.items += items;
+                return self.fs.push_back(future);
+            }
             Some(Err(error)) => self.refused = Some(error),
             None => {}
         }
         self.unsubmitted = None;
     }
+
+    /// `next`, when no more values are at hand.
+    pub(super) fn next_chunk(&mut self) -> Option<Result<T, Error>> {
+        self.started = true;
+        loop {
+            match self.taken.take() {
+                Some(Chunk::One(value)) => return Some(Ok(value)),
+                Some(Chunk::All(values)) => self.values = values.into_iter(),
+                Some(Chunk::Failed(failed)) => {
+                    self.values = failed.0.into_iter();
+                    self.failure = Some(failed.1);
+                }
+                None => {}
+            }
+            if let Some(value) = self.values.next() {
+                return Some(Ok(value));
+            }
+            if let Some(exception) = self.failure.take() {
+                self.close();
+                return Some(Err(Error::Exception(exception)));
+            }
+            let future = match self.fs.pop_front() {
+                Some(future) => future,
+                None => {
+                    let error = self.refused.take()?;
+                    return Some(Err(Error::Exception(error.into())));
+                }
+            };
+            match _result_or_cancel(&future, self.deadline) {
+                Ok(chunk) => {
+                    self.items = self.items.saturating_sub(chunk.len());
+                    self.taken = Some(chunk);
+                }
+                Err(error) => {
+                    self.close();
+                    return Some(Err(error));
+                }
+            }
+            // Not earlier: until its result was there, the future counted towards `buffersize`. And not
+            // later, as it may panic, and what was taken is not to be lost.
+            self.submit_next();
+        }
+    }
+
+    /// How many results and errors there will be, at the least and at the most. An error ends them, so only what
+    /// is at hand is certain, and one for all tasks together.
+    pub(super) fn bounds(&self) -> (usize, Option<usize>) {
+        let mut at_hand = self.values.len() + usize::from(self.failure.is_some());
+        let mut ends = self.failure.is_some();
+        if let Some(chunk) = &self.taken {
+            at_hand += chunk.len();
+            ends |= matches!(chunk, Chunk::Failed(_));
+        }
+        if ends {
+            return (at_hand, Some(at_hand));
+        }
+        let more = !self.fs.is_empty() || self.refused.is_some();
+        let unsubmitted = match &self.unsubmitted {
+            Some(unsubmitted) => unsubmitted.at_most(Private(())),
+            // An error in place of items.
+            None => Some(usize::from(self.refused.is_some())),
+        };
+        let at_most = unsubmitted.and_then(|n| n.checked_add(at_hand)?.checked_add(self.items));
+        (at_hand + usize::from(more), at_most)
+    }
 }
 
 impl<T, U> Map<T, U> {
+    /// The same, before the first result was asked for, with another source of tasks.
+    fn not_begun<V>(&mut self, unsubmitted: Option<V>) -> Map<T, V> {
+        Map {
+            fs: mem::take(&mut self.fs),
+            items: self.items,
+            values: Vec::new().into_iter(),
+            failure: None,
+            taken: None,
+            deadline: self.deadline,
+            unsubmitted,
+            refused: self.refused.take(),
+            started: false,
+        }
+    }
+
     /// Ends the iteration: cancels what was not yielded. Python's `generator.close`.
     pub(super) fn close(&mut self) {
         // First of all, as what follows may panic: the drop of a result, of the iterable.
@@ -117,9 +193,12 @@ impl<T, U> Map<T, U> {
             future.cancel();
         }
         self.fs = VecDeque::new();
+        self.items = 0;
         self.unsubmitted = None;
         self.refused = None;
-        self.chunk = Vec::new().into_iter();
+        self.failure = None;
+        self.taken = None;
+        self.values = Vec::new().into_iter();
     }
 }
 
@@ -145,37 +224,70 @@ impl<T, U> fmt::Debug for Map<T, U> {
     }
 }
 
-/// The results of one task: one for each of its items, up to the first that failed.
-pub(in super::super) type Chunk<T> = Vec<Result<T, Exception>>;
+/// The results of one task; public only because [`Submit`] mentions it.
+pub enum Chunk<T> {
+    /// That of its only item.
+    One(T),
+    /// Those of all its items, at least one.
+    All(Vec<T>),
+    /// Those of the items before the one that failed, and how that one did. In a box, as it is rare, and
+    /// every future has room for the largest of these.
+    Failed(Box<(Vec<T>, Exception)>),
+}
+
+impl<T> Chunk<T> {
+    pub(in super::super) fn failed(values: Vec<T>, exception: Exception) -> Self {
+        Chunk::Failed(Box::new((values, exception)))
+    }
+
+    /// How many results and errors there are.
+    fn len(&self) -> usize {
+        match self {
+            Chunk::One(_) => 1,
+            Chunk::All(values) => values.len(),
+            Chunk::Failed(failed) => failed.0.len() + 1,
+        }
+    }
+}
 
 /// What a [`Map`] with a [`buffersize`](MapOptions::buffersize) has not submitted yet.
 pub struct Unsubmitted<'a, X: ?Sized, I: Iterator, T> {
     executor: &'a X,
     /// Every task has a reference to it.
-    f: Arc<MapFunction<I::Item, T>>,
+    f: Arc<dyn Process<I::Item, T>>,
     /// The items of which no task was made yet.
     iterator: I,
     /// How many items make one task.
     chunksize: usize,
 }
 
-type MapFunction<A, T> = dyn Fn(A) -> Result<T, Exception> + Send + Sync;
-
 /// The iterator over the results of [`Executor::map_with`].
 pub type MapWith<'a, X, I, T> = Map<T, Unsubmitted<'a, X, <I as IntoIterator>::IntoIter, T>>;
 
+/// A task that was submitted, and how many items it has; why it was refused; or `None`, if there are no
+/// more items.
+pub(in super::super) type NextTask<T> = Option<Result<(Future<Chunk<T>>, usize), SubmitError>>;
+
 /// Where a [`Map`] gets its next task from; public only because `Map` mentions it. It cannot be
-/// implemented, and its method cannot be called, elsewhere.
+/// implemented, and its methods cannot be called, elsewhere.
 pub trait Submit<T> {
-    /// Submits the next items, if there are any.
+    /// Submits the next items.
     #[doc(hidden)]
-    fn submit_next(&mut self, _: Private) -> Option<Result<Future<Chunk<T>>, SubmitError>>;
+    fn submit_next(&mut self, _: Private) -> NextTask<T>;
+
+    /// How many items there are left at the most, if that is known.
+    #[doc(hidden)]
+    fn at_most(&self, _: Private) -> Option<usize>;
 }
 
 /// The source of a map that has submitted everything.
 impl<T> Submit<T> for () {
-    fn submit_next(&mut self, _: Private) -> Option<Result<Future<Chunk<T>>, SubmitError>> {
+    fn submit_next(&mut self, _: Private) -> NextTask<T> {
         None
+    }
+
+    fn at_most(&self, _: Private) -> Option<usize> {
+        Some(0)
     }
 }
 
@@ -186,28 +298,78 @@ where
     I::Item: Send + 'static,
     T: Send + 'static,
 {
-    fn submit_next(&mut self, _: Private) -> Option<Result<Future<Chunk<T>>, SubmitError>> {
+    fn submit_next(&mut self, _: Private) -> NextTask<T> {
+        if self.chunksize == 1 {
+            // Without a list of one, twice.
+            let item = self.iterator.next()?;
+            let f = Arc::clone(&self.f);
+            let future = self.executor.submit(move || f.one(item));
+            return Some(future.map(|future| (future, 1)));
+        }
         let items: Vec<_> = self.iterator.by_ref().take(self.chunksize).collect();
-        if items.is_empty() {
+        let count = items.len();
+        if count == 0 {
             return None;
         }
         let f = Arc::clone(&self.f);
-        Some(self.executor.submit(move || _process_chunk(&*f, items)))
+        let future = self.executor.submit(move || f.all(items));
+        Some(future.map(|future| (future, count)))
+    }
+
+    fn at_most(&self, _: Private) -> Option<usize> {
+        self.iterator.size_hint().1
+    }
+}
+
+/// The function of a map, whatever its type. A whole chunk is one call through here.
+trait Process<A, T>: Send + Sync {
+    fn one(&self, item: A) -> Chunk<T>;
+    fn all(&self, items: Vec<A>) -> Chunk<T>;
+}
+
+/// A function that was given to `map`.
+struct Function<F>(F);
+
+impl<A, T, F> Process<A, T> for Function<F>
+where
+    F: Fn(A) -> Result<T, Exception> + Send + Sync,
+{
+    fn one(&self, item: A) -> Chunk<T> {
+        let result = catch_unwind(AssertUnwindSafe(|| (self.0)(item)));
+        match result.unwrap_or_else(|payload| Err(Exception::from_panic(payload))) {
+            Ok(value) => Chunk::One(value),
+            Err(exception) => Chunk::failed(Vec::new(), exception),
+        }
+    }
+
+    fn all(&self, items: Vec<A>) -> Chunk<T> {
+        _process_chunk(&self.0, items)
     }
 }
 
 /// CPython: `_process_chunk` in `process.py`, which loses the results that a failing item's chunk
 /// had before it.
-fn _process_chunk<A, T>(f: &MapFunction<A, T>, items: Vec<A>) -> Chunk<T> {
-    let mut chunk = Vec::with_capacity(items.len());
-    for item in items {
-        let result = catch_unwind(AssertUnwindSafe(|| f(item)))
-            .unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
-        let failed = result.is_err();
-        chunk.push(result);
-        if failed {
-            break;
+fn _process_chunk<A, T>(f: impl Fn(A) -> Result<T, Exception>, items: Vec<A>) -> Chunk<T> {
+    let mut failure = None;
+    let process = |item| {
+        if failure.is_some() {
+            LOGGER.log_panic("exception ignored while dropping an item", || drop(item));
+            return None;
         }
+        let result = catch_unwind(AssertUnwindSafe(|| f(item)));
+        match result.unwrap_or_else(|payload| Err(Exception::from_panic(payload))) {
+            Ok(value) => Some(value),
+            Err(exception) => {
+                failure = Some(exception);
+                None
+            }
+        }
+    };
+    // Std puts the results where the items were, if they fit. So nothing may unwind through this: it would
+    // drop the results. And where `f` cannot unwind, the compiler takes the `catch_unwind` out.
+    let values = items.into_iter().filter_map(process).collect();
+    match failure {
+        None => Chunk::All(values),
+        Some(exception) => Chunk::failed(values, exception),
     }
-    chunk
 }

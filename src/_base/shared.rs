@@ -4,7 +4,7 @@
 //! What the methods of `Future` are made of.
 
 use super::super::stdlib::threading::Acquired;
-use super::{Exception, Future, Outcome, PoolNumber, Shared, State, TypedPart};
+use super::{Exception, Future, Outcome, Shared, State, TypedPart};
 use std::mem;
 use std::sync::Arc;
 
@@ -14,9 +14,16 @@ impl<T> Future<T> {
         Arc::as_ptr(&self.core) as *const () as usize
     }
 
-    /// The number of the pool that made it.
-    pub(in super::super) fn pool(&self) -> Option<PoolNumber> {
-        self.acquire().pool
+    /// [`set_running_or_notify_cancel`](Future::set_running_or_notify_cancel) for a worker that waits: it
+    /// begins the call only if nobody else has, and nothing is wrong if somebody has. Returns whether it
+    /// is to run the call.
+    pub(in super::super) fn mark_running(&self) -> bool {
+        let mut shared = self.acquire();
+        let pending = shared.state == State::Pending;
+        if pending {
+            shared.state = State::Running;
+        }
+        pending
     }
 
     pub(super) fn acquire(&self) -> Acquired<'_, Shared<TypedPart<T>>> {

@@ -5,32 +5,32 @@
 
 use super::super::stdlib::threading::lock;
 use super::{Callback, Future};
+use std::mem;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
-/// What a handle that is being awaited has left with its future.
-pub struct Awaited {
-    slot: Arc<WakerSlot>,
-    /// The key of the callback that wakes, in the future's list.
-    key: usize,
-}
+/// What a handle that is being awaited has left with its future. A pointer, as every handle has room for
+/// it.
+pub struct Awaited(Arc<Mutex<WakerSlot>>);
 
 /// The waker of one handle. The handle changes it with every poll, and the callback that the handle
 /// left with the future takes it.
 struct WakerSlot {
-    waker: Mutex<Option<Waker>>,
+    waker: Option<Waker>,
+    /// The key of that callback, in the future's list.
+    key: usize,
 }
 
 /// The done-callback that wakes whoever awaits.
-struct Wake(Arc<WakerSlot>);
+struct Wake(Arc<Mutex<WakerSlot>>);
 
 impl<T> Callback<T> for Wake {
     fn call(self: Box<Self>, _future: &Future<T>) {
-        self.0.wake();
+        self.wake();
     }
 
     fn postpone(self: Box<Self>, _future: Future<T>) -> Box<dyn FnOnce()> {
-        Box::new(move || self.0.wake())
+        Box::new(move || self.wake())
     }
 
     fn discard(self: Box<Self>) -> Box<dyn FnOnce()> {
@@ -38,23 +38,26 @@ impl<T> Callback<T> for Wake {
     }
 }
 
-impl WakerSlot {
+impl Wake {
     fn wake(&self) {
-        let waker = lock(&self.waker).take();
+        let waker = lock(&self.0).waker.take();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
+}
 
+impl Awaited {
     /// From now on, this is the waker. It is cloned, and the one before is dropped, outside the lock:
     /// both are the runtime's own code.
     fn set_waker(&self, waker: &Waker) {
-        let known = lock(&self.waker)
+        let known = lock(&self.0)
+            .waker
             .as_ref()
             .map_or(false, |known| known.will_wake(waker));
         if !known {
             let waker = Some(waker.clone());
-            let replaced = std::mem::replace(&mut *lock(&self.waker), waker);
+            let replaced = mem::replace(&mut lock(&self.0).waker, waker);
             drop(replaced);
         }
     }
@@ -70,7 +73,7 @@ impl<T> Future<T> {
     ) -> bool {
         if !self.done() {
             match awaited {
-                Some(awaited) => awaited.slot.set_waker(waker),
+                Some(awaited) => awaited.set_waker(waker),
                 None => *awaited = self.leave_waker(waker.clone()),
             }
             // It may have got done in between, and called the waker that was set before.
@@ -84,16 +87,18 @@ impl<T> Future<T> {
 
     /// Takes back what a handle that was being awaited has left.
     pub(in super::super) fn take_back(&self, awaited: Awaited) {
-        let callback = self.acquire().typed.done_callbacks.remove(awaited.key);
+        let key = lock(&awaited.0).key;
+        let callback = self.acquire().typed.done_callbacks.remove(key);
         // It has the waker, whose `Drop` is the runtime's own code.
         drop(callback);
     }
 
     /// Leaves a callback that wakes, unless the future is done.
     fn leave_waker(&self, waker: Waker) -> Option<Awaited> {
-        let slot = Arc::new(WakerSlot {
-            waker: Mutex::new(Some(waker)),
-        });
+        let slot = Arc::new(Mutex::new(WakerSlot {
+            waker: Some(waker),
+            key: 0,
+        }));
         let wake = Box::new(Wake(Arc::clone(&slot)));
         let mut shared = self.acquire();
         if shared.state.is_done() {
@@ -101,12 +106,14 @@ impl<T> Future<T> {
         }
         let key = shared.typed.done_callbacks.push(wake);
         drop(shared);
-        Some(Awaited { slot, key })
+        lock(&slot).key = key;
+        Some(Awaited(slot))
     }
 }
 
 /// Takes back what polling has left with the future.
 impl<T> Drop for Future<T> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(awaited) = self.awaited.take() {
             self.take_back(awaited);

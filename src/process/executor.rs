@@ -80,7 +80,7 @@ impl ProcessPoolExecutor {
         let work_item: Item = Arc::new(_WorkItem {
             call_item,
             options,
-            returns: Mutex::new(0),
+            returns: Mutex::default(),
             future: Typed {
                 future: future.clone(),
                 load,

@@ -3,7 +3,7 @@
 
 //! Chunks of a `map`: in CPython `itertools.batched`, and `_chain_from_iterable_of_lists`.
 
-use super::super::_base::{Exception, Future, Map, Private, Submit, SubmitError};
+use super::super::_base::{Chunk, Exception, Map, NextTask, Private, Submit, SubmitError};
 use super::super::stdlib::multiprocessing::connection::Message;
 use super::super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::{CallOptions, ProcessPoolExecutor, CHUNK, RETURNED};
@@ -55,20 +55,24 @@ where
     I::Item: Dump,
     T: Send + 'static,
 {
-    fn submit_next(
-        &mut self,
-        _: Private,
-    ) -> Option<Result<Future<Vec<Result<T, Exception>>>, SubmitError>> {
+    fn submit_next(&mut self, _: Private) -> NextTask<T> {
         let load = self.load;
         match self.next() {
             Ok((_, 0)) => None,
-            Ok((call_item, count)) => Some(self.executor.submit_call_item(
-                call_item,
-                CallOptions::new(),
-                move |unpickler| load_chunk(unpickler, count, load),
-            )),
+            Ok((call_item, count)) => {
+                let future = self.executor.submit_call_item(
+                    call_item,
+                    CallOptions::new(),
+                    move |unpickler| load_chunk(unpickler, count, load),
+                );
+                Some(future.map(|future| (future, count)))
+            }
             Err(exception) => Some(Err(SubmitError::Pickling(exception))),
         }
+    }
+
+    fn at_most(&self, _: Private) -> Option<usize> {
+        self.iterator.size_hint().1
     }
 }
 
@@ -77,18 +81,17 @@ fn load_chunk<T>(
     unpickler: &mut Unpickler<'_>,
     count: usize,
     load: fn(&mut Unpickler<'_>) -> Result<T, Exception>,
-) -> Result<Vec<Result<T, Exception>>, Exception> {
-    let mut chunk = Vec::new();
+) -> Result<Chunk<T>, Exception> {
+    let mut values = Vec::new();
     for _ in 0..count {
         let result = match u8::load(unpickler)? {
             RETURNED => load(unpickler),
             _ => Err(Exception::load(unpickler)?),
         };
-        let failed = result.is_err();
-        chunk.push(result);
-        if failed {
-            break;
+        match result {
+            Ok(value) => values.push(value),
+            Err(exception) => return Ok(Chunk::failed(values, exception)),
         }
     }
-    Ok(chunk)
+    Ok(Chunk::All(values))
 }

@@ -20,6 +20,21 @@ pub enum OnCrash {
     ///
     /// Three processes in a row that die before they are ready break the pool all the same.
     FailCall,
+    /// As `FailCall`, but the call that the process was running is run again by another, so many times at
+    /// most. If the process of the last attempt dies, too, the call fails with
+    /// [`WorkerDied`](super::WorkerDied).
+    ///
+    /// The processes that died may have run the call in part, or to its end, and what they have done stays
+    /// done: such a call may be run *more than once*, while with `BreakPool` and `FailCall` it is run once at
+    /// most. So this is for calls that can bear it, as those that only compute, or that write a file as a
+    /// whole. Of a [`chunk`](super::super::MapOptions::chunksize), all items are run again. Meanwhile the
+    /// call is pending, and can be cancelled; a [limit](CallOptions::timeout) holds for each attempt.
+    ///
+    /// What was ended on purpose is not run again: by a limit,
+    /// [`kill_call`](super::ProcessPoolExecutor::kill_call),
+    /// [`terminate_workers`](super::ProcessPoolExecutor::terminate_workers) or
+    /// [`kill_workers`](super::ProcessPoolExecutor::kill_workers).
+    Retry(u32),
 }
 
 /// How to make a call: [`submit_with`](super::ProcessPoolExecutor::submit_with).

@@ -4,16 +4,20 @@
 //! The functions that a worker process can be asked to call, and how it finds them.
 
 use super::super::_base::{Exception, LOGGER};
-use super::super::stdlib::multiprocessing::connection::Incoming;
+use super::super::stdlib::multiprocessing::bridge::bridge_main;
+use super::super::stdlib::multiprocessing::connection::{Connection, Incoming, Receiver};
 use super::super::stdlib::multiprocessing::spawn;
-use super::super::stdlib::pickle::{DispatchTable, Dump, Load, Pickler, RemoteError, Unpickler};
+use super::super::stdlib::pickle::{
+    DispatchTable, Dump, Load, PickleError, Pickler, RemoteError, Unpickler,
+};
 use super::super::stdlib::process_wide;
-use super::_process_worker;
+use super::{_process_worker, message, NAMES};
 use std::any::{type_name, TypeId};
 use std::collections::hash_map::DefaultHasher;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 use std::hash::{Hash, Hasher};
+use std::io;
 use std::marker::PhantomData;
 use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -32,6 +36,8 @@ pub struct Registry {
     /// Where a function is in `functions`.
     numbers: HashMap<TypeId, u32>,
     errors: DispatchTable,
+    /// The names of all that was registered, in order.
+    names: Vec<&'static str>,
     /// Equal on two sides that have registered the same.
     fingerprint: u64,
 }
@@ -92,7 +98,8 @@ impl Registry {
     }
 
     /// Of names alone, since another build of the same program has other `TypeId`s.
-    fn add_to_fingerprint(&mut self, name: &str) {
+    fn add_to_fingerprint(&mut self, name: &'static str) {
+        self.names.push(name);
         let mut hasher = DefaultHasher::new();
         (self.fingerprint, name).hash(&mut hasher);
         self.fingerprint = hasher.finish();
@@ -117,6 +124,67 @@ impl Registry {
         self.fingerprint
     }
 
+    /// Appends the names of all that was registered.
+    pub(super) fn dump_names(&self, reply: &mut Vec<u8>) {
+        let names: Vec<String> = self.names.iter().map(ToString::to_string).collect();
+        // Texts can always be dumped.
+        let _ = names.dump(&mut self.pickler(reply));
+    }
+
+    /// Compares this with what a worker has registered, which it says when it starts. Returns in words what
+    /// differs, if anything does.
+    ///
+    /// # Errors
+    ///
+    /// When the stream has ended.
+    pub(super) fn compare(
+        &self,
+        connection: &Connection,
+        receiver: &mut Receiver,
+    ) -> io::Result<Option<String>> {
+        let fingerprint = receiver.recv_bytes(connection)?;
+        if fingerprint.received == self.fingerprint.to_le_bytes() {
+            return Ok(None);
+        }
+        connection.send(&message(|bytes| bytes.push(NAMES)))?;
+        let mut names = receiver.recv_bytes(connection)?;
+        let names = Vec::load(&mut self.unpickler(&mut names)).unwrap_or_default();
+        let difference = self.difference(&names);
+        Ok(Some(format!(
+            "the worker process has registered other functions than this one: {difference}"
+        )))
+    }
+
+    /// In what the registry differs that has registered these, in words.
+    fn difference(&self, names: &[String]) -> String {
+        let list = |names: Vec<&str>| {
+            let shown = names.len().min(5);
+            let mut list = names[..shown].join(", ");
+            if names.len() > shown {
+                list += &format!(" and {} more", names.len() - shown);
+            }
+            list
+        };
+        let theirs: HashSet<&str> = names.iter().map(|name| &**name).collect();
+        let ours: HashSet<&str> = self.names.iter().copied().collect();
+        let without = |names: Vec<&'_ str>, others: &HashSet<&str>| {
+            list(
+                names
+                    .into_iter()
+                    .filter(|name| !others.contains(name))
+                    .collect(),
+            )
+        };
+        let lacks = without(self.names.clone(), &theirs);
+        let has = without(names.iter().map(|name| &**name).collect(), &ours);
+        match (&*lacks, &*has) {
+            ("", "") => "it has the same ones, in another order".to_owned(),
+            (lacks, "") => format!("it lacks {lacks}"),
+            ("", has) => format!("it also has {has}"),
+            (lacks, has) => format!("it lacks {lacks}, and has {has}"),
+        }
+    }
+
     /// The number of a function.
     pub(super) fn number<F: 'static>(&self) -> Result<u32, Exception> {
         let number = self.numbers.get(&TypeId::of::<F>()).copied();
@@ -132,6 +200,11 @@ impl Registry {
         Pickler::new(output).dispatch_table(&self.errors)
     }
 
+    /// An unpickler of what has arrived.
+    pub(super) fn unpickler_of<'a>(&'a self, bytes: &'a [u8]) -> Unpickler<'a> {
+        Unpickler::new(bytes).dispatch_table(&self.errors)
+    }
+
     pub(super) fn unpickler<'a>(&'a self, message: &'a mut Incoming<'_>) -> Unpickler<'a> {
         let to_come = message.to_come();
         let unpickler = match &mut message.rest {
@@ -141,17 +214,19 @@ impl Registry {
         unpickler.dispatch_table(&self.errors)
     }
 
-    /// Calls a function with arguments as they were dumped, and dumps what it returns.
+    /// Calls a function with arguments as they were dumped, and dumps what it returns. `last`: there is to be
+    /// nothing behind them.
     pub(super) fn call(
         &self,
         number: u32,
         arguments: &mut Unpickler<'_>,
+        last: bool,
         reply: &mut Vec<u8>,
     ) -> Result<(), Exception> {
         let function = self.functions.get(number as usize);
         let function = function.ok_or_else(|| Exception::msg("there is no such function"))?;
         let mut pickler = self.pickler(reply);
-        let called = AssertUnwindSafe(|| function.call(arguments, &mut pickler));
+        let called = AssertUnwindSafe(|| function.call(arguments, last, &mut pickler));
         catch_unwind(called).unwrap_or_else(|payload| {
             let panic = Exception::from_panic(payload);
             let message = panic.panic_message().map(str::to_owned);
@@ -170,6 +245,9 @@ impl Registry {
 pub fn freeze_support(register: impl FnOnce(&mut Registry)) {
     let mut registry = Registry::default();
     register(&mut registry);
+    if spawn::is_bridge() {
+        bridge_main();
+    }
     // In a worker, too: a call may use a pool of its own.
     let published = registry.publish();
     if let Some(registry) = published.filter(|_| spawn::is_forking()) {
@@ -196,8 +274,12 @@ impl<F> HasNoContents<F> {
 
 /// A registered function, whatever its types.
 trait Function: Send + Sync {
-    fn call(&self, arguments: &mut Unpickler<'_>, reply: &mut Pickler<'_>)
-        -> Result<(), Exception>;
+    fn call(
+        &self,
+        arguments: &mut Unpickler<'_>,
+        last: bool,
+        reply: &mut Pickler<'_>,
+    ) -> Result<(), Exception>;
 }
 
 struct Registered<F, A, M> {
@@ -213,10 +295,21 @@ where
 {
     fn call(
         &self,
-        arguments: &mut Unpickler<'_>,
+        unpickler: &mut Unpickler<'_>,
+        last: bool,
         reply: &mut Pickler<'_>,
     ) -> Result<(), Exception> {
-        let output = self.f.call(A::load(arguments)?);
+        let arguments = A::load(unpickler)?;
+        match unpickler.remaining() {
+            // While the call runs, nothing of its message may be unread: if the worker died then, it would
+            // look as if the call had not begun.
+            left if last && left > 0 => {
+                let text = format!("{left} bytes are left over of the arguments");
+                return Err(PickleError::new(text).into());
+            }
+            _ => {}
+        }
+        let output = self.f.call(arguments);
         let dumped = output.dump(reply);
         LOGGER.log_panic("Exception in worker", || drop(output));
         Ok(dumped?)

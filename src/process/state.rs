@@ -7,6 +7,7 @@ use super::super::_base::{Exception, SubmitError};
 use super::super::stdlib::multiprocessing::connection::{Connection, Message};
 use super::super::stdlib::multiprocessing::process::Process;
 use super::super::stdlib::threading::Thread;
+use super::command::Usage;
 use super::{message, BrokenProcessPool, Item, SUMMONS};
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -31,10 +32,14 @@ pub(super) struct Executing {
     pub(super) summoned: usize,
     /// How many processes in a row died before they were ready.
     pub(super) failed_starts: usize,
+    /// How the pool's commands do, if it has any.
+    pub(super) usage: Vec<Usage>,
     /// How many workers there ever were.
     pub(super) started: usize,
     pub(super) broken: Option<BrokenProcessPool>,
     pub(super) shutdown: Option<Shutdown>,
+    /// The pool was ended by force: what was running is not run again.
+    pub(super) forced: bool,
     /// The thread that watches the deadlines, once it was needed, until the pool is over.
     pub(super) watchdog: Option<Arc<Thread>>,
     /// Counts what the watchdog has to know of: new deadlines, and ends.
@@ -53,6 +58,8 @@ pub(super) enum Shutdown {
 pub(super) struct Worker {
     /// Its manager.
     pub(super) thread: Arc<Thread>,
+    /// The command that starts it, if the pool has commands.
+    pub(super) command: Option<usize>,
     /// `None` until it was started.
     pub(super) process: Option<Arc<Process>>,
     /// `None` until it is ready.
@@ -88,9 +95,10 @@ impl InHand {
 }
 
 impl Worker {
-    pub(super) fn new(thread: Arc<Thread>) -> Self {
+    pub(super) fn new(thread: Arc<Thread>, command: Option<usize>) -> Self {
         Worker {
             thread,
+            command,
             process: None,
             connection: None,
             in_hand: None,
@@ -144,6 +152,9 @@ impl Executing {
         self.idle.retain(|&idle| idle != number);
         self.starting -= usize::from(!ready);
         self.summoned -= usize::from(worker.summoned);
+        if let Some(command) = worker.command {
+            self.command_is_free(command);
+        }
         Some((worker, ready))
     }
 

@@ -108,6 +108,7 @@ impl Logger {
 
     /// Calls `f`, and logs its panic, if it panics: for what nobody waits for, most often the `Drop` of
     /// a user's value.
+    #[inline]
     pub(in super::super) fn log_panic(&self, message: &str, f: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
             self.critical(message, Some(&Exception::from_panic(payload)));

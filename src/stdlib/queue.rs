@@ -74,6 +74,7 @@ const MAX_CAPACITY: usize = 1024;
 impl<T> Putting<T> {
     /// Sends, and chains a channel if this one is full. There is no other error, since the queue owns
     /// the receivers.
+    #[inline]
     fn send(&mut self, item: Option<T>, following: &Following<T>) {
         if let Err(TrySendError::Full(item)) = self.sender.try_send(item) {
             self.capacity = MAX_CAPACITY.min(2 * self.capacity);
@@ -87,6 +88,7 @@ impl<T> Putting<T> {
 }
 
 impl<T> Getting<T> {
+    #[inline]
     fn recv(&mut self, following: &Following<T>) -> Result<Option<T>, Empty> {
         loop {
             match self.receiver.try_recv() {
@@ -124,6 +126,7 @@ impl<T> SimpleQueue<T> {
     /// Puts an item, or the sentinel. Returns whether it was announced, that is, whether an idle thread
     /// is counted on to come for it, so that the pool needs no other: `_idle_semaphore.acquire(timeout=0)` in
     /// CPython's `_adjust_thread_count`.
+    #[inline]
     pub(in super::super) fn put(&self, item: Option<T>) -> bool {
         let mut putting = self.putting.acquire();
         putting.items = putting.items.wrapping_add(usize::from(item.is_some()));
@@ -141,6 +144,7 @@ impl<T> SimpleQueue<T> {
     }
 
     /// The next item or sentinel, if there is one: `get(block=False)`.
+    #[inline]
     pub(in super::super) fn get_nowait(&self) -> Result<Option<T>, Empty> {
         let mut getting = lock_busy(&self.getting);
         let item = getting.recv(&self.following)?;
@@ -149,6 +153,7 @@ impl<T> SimpleQueue<T> {
     }
 
     /// The next item or sentinel, waiting for one if need be.
+    #[inline]
     pub(in super::super) fn get(&self) -> Option<T> {
         loop {
             if let Ok(item) = self.get_nowait() {

@@ -55,6 +55,7 @@ pub(in super::super) enum Deadline {
 }
 
 impl Deadline {
+    #[inline]
     pub(in super::super) fn after(timeout: Option<Duration>) -> Self {
         match timeout {
             None => Deadline::Never,
@@ -172,6 +173,7 @@ impl<T: ?Sized> Condition<T> {
         )
     }
 
+    #[inline]
     pub(in super::super) fn acquire(&self) -> Acquired<'_, T> {
         Acquired {
             condition: self,
@@ -236,6 +238,7 @@ impl<T: ?Sized> Acquired<'_, T> {
     }
 
     /// Releases the lock, then wakes every sleeper, if there is any.
+    #[inline]
     pub(in super::super) fn notify_all(self) {
         let Acquired {
             condition,

@@ -5,6 +5,7 @@
     python3 tests/bench/concurrent_futures.py --serve                 is what that command talks to
 """
 
+import multiprocessing
 import os
 import platform
 import sys
@@ -13,6 +14,7 @@ from concurrent.futures import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
     FIRST_EXCEPTION,
+    ProcessPoolExecutor,
     ThreadPoolExecutor,
     as_completed,
     wait,
@@ -147,6 +149,83 @@ def memory(_, tasks):
     return (after - before) / tasks
 
 
+# What a process pool does, whose workers are started by `spawn`.
+
+def same(number):
+    return number
+
+
+def new_process_pool(workers):
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+
+
+def process_fan_out(pool, tasks):
+    start = perf_counter_ns()
+    futures = [pool.submit(same, number) for number in range(tasks)]
+    check(sum(future.result() for future in futures), tasks)
+    return per_task(start, tasks)
+
+
+def process_ping_pong(pool, tasks):
+    start = perf_counter_ns()
+    check(sum(pool.submit(same, number).result() for number in range(tasks)), tasks)
+    return per_task(start, tasks)
+
+
+def process_map(pool, tasks):
+    start = perf_counter_ns()
+    check(sum(pool.map(same, range(tasks), chunksize=256)), tasks)
+    return per_task(start, tasks)
+
+
+def process_first_map(pool, tasks):
+    with new_process_pool(pool._max_workers) as fresh:
+        return process_map(fresh, tasks)
+
+
+def to_and_fro(pool, tasks, length):
+    """Bytes that are sent and come back, one call at a time."""
+    sent = bytes(length)
+    start = perf_counter_ns()
+    for _ in range(tasks):
+        assert len(pool.submit(same, sent).result()) == length
+    return per_task(start, tasks)
+
+
+def start_and_shutdown(pool, lives):
+    """From a new pool to its first result, and then through `shutdown`."""
+    started = shut_down = 0
+    for number in range(lives):
+        start = perf_counter_ns()
+        fresh = new_process_pool(pool._max_workers)
+        assert fresh.submit(same, number).result() == number
+        middle = perf_counter_ns()
+        fresh.shutdown()
+        started += middle - start
+        shut_down += perf_counter_ns() - middle
+    return started / lives, shut_down / lives
+
+
+def process_memory(pool, _):
+    """The private bytes of a worker that has run one call, and waits for the next."""
+    with new_process_pool(pool._max_workers) as fresh:
+        fresh.submit(same, 1).result()
+        with open(f"/proc/{next(iter(fresh._processes))}/smaps_rollup") as smaps:
+            return sum(int(line.split()[1]) * 1024 for line in smaps if line.startswith("Private_"))
+
+
+PROCESS_WORKLOADS = {
+    "process-fan-out": process_fan_out,
+    "process-ping-pong": process_ping_pong,
+    "process-map": process_map,
+    "process-first-map": process_first_map,
+    "process-1-mb": lambda pool, tasks: to_and_fro(pool, tasks, 1_000_000),
+    "process-100-mb": lambda pool, tasks: to_and_fro(pool, tasks, 100_000_000),
+    "process-start": lambda pool, lives: start_and_shutdown(pool, lives)[0],
+    "process-shutdown": lambda pool, lives: start_and_shutdown(pool, lives)[1],
+    "process-memory": process_memory,
+}
+
 WORKLOADS = {
     "fan-out": fan_out,
     "ping-pong": ping_pong,
@@ -199,12 +278,16 @@ class Blocked:
 
 def serve():
     """Reads `WORKLOAD WORKERS TASKS`, prints the figure."""
-    pools = {}
+    pools, process_pools = {}, {}
     print(NAME, flush=True)
     for line in sys.stdin:
         workload, workers, tasks = line.split()
-        pool = pools.setdefault(workers, ThreadPoolExecutor(int(workers)))
-        print(WORKLOADS[workload](pool, int(tasks)), flush=True)
+        if workload in PROCESS_WORKLOADS:
+            pool = process_pools.setdefault(workers, new_process_pool(int(workers)))
+            print(PROCESS_WORKLOADS[workload](pool, int(tasks)), flush=True)
+        else:
+            pool = pools.setdefault(workers, ThreadPoolExecutor(int(workers)))
+            print(WORKLOADS[workload](pool, int(tasks)), flush=True)
 
 
 def table(quick, filters):
@@ -242,6 +325,15 @@ def table(quick, filters):
     for workers in (1, 2):
         case = f"{workers} worker{'s' * (workers > 1)}"
         measure("real work", case, "real-work", workers, 10)
+    with new_process_pool(2) as pool:
+        for workload, run in PROCESS_WORKLOADS.items():
+            count = {"1-mb": 10, "100-mb": 1, "start": 2, "shutdown": 2, "memory": 1}
+            count = count.get(workload.removeprefix("process-"), tasks // 5)
+            if not filters or any(part in f"processes {workload}" for part in filters):
+                figures = sorted(run(pool, count) for _ in range(rounds))
+                quarters = quantiles(figures, method="inclusive")
+                shown = (f"{figure:.1f}" for figure in (figures[0], *quarters))
+                print(row.format("processes", workload, NAME, count, *shown, "ns/task"), flush=True)
     # By now, memory comes from what was freed before; only a new process tells the truth.
     if filters and any(part in "memory queued" for part in filters):
         measure("memory", "queued", "memory", 1, 10 * tasks, "bytes/task", rounds=1)

@@ -25,8 +25,14 @@ pub struct Scale {
     pub rounds: usize,
     /// For each round of a workload.
     pub tasks: usize,
+    /// For each round of `map`, in large chunks.
+    pub mapped: usize,
     /// For each round of `real work`.
     pub items: usize,
+    /// How many calls after a rest make a figure.
+    pub rested: usize,
+    /// How many of `mixed calls` there are.
+    pub mixed: usize,
     /// How many tasks `growth` compares.
     pub sizes: &'static [usize],
     /// How many tasks `memory` queues.
@@ -39,7 +45,10 @@ const FULL: Scale = Scale {
     mode: "full",
     rounds: 11,
     tasks: 100_000,
+    mapped: 2_000_000,
     items: 200,
+    rested: 400,
+    mixed: 2_000,
     sizes: &[10_000, 100_000, 1_000_000],
     queued: 1_000_000,
     idle_millis: 2_000,
@@ -49,7 +58,10 @@ const QUICK: Scale = Scale {
     mode: "quick",
     rounds: 5,
     tasks: 20_000,
+    mapped: 400_000,
     items: 80,
+    rested: 100,
+    mixed: 400,
     sizes: &[10_000, 100_000],
     queued: 200_000,
     idle_millis: 500,
@@ -60,7 +72,10 @@ const TEST: Scale = Scale {
     mode: "test",
     rounds: 1,
     tasks: 400,
+    mapped: 4_000,
     items: 4,
+    rested: 4,
+    mixed: 20,
     sizes: &[100, 400],
     queued: 10_000,
     idle_millis: 20,

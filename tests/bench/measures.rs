@@ -9,10 +9,10 @@ use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
-type Runners = Vec<RefCell<Box<dyn Runner>>>;
+pub type Runners = Vec<RefCell<Box<dyn Runner>>>;
 
 /// This process, and the other programs that it was asked to compare itself with.
-fn runners(options: &Options) -> io::Result<Runners> {
+pub fn runners(options: &Options) -> io::Result<Runners> {
     let mut runners: Vec<Box<dyn Runner>> = vec![Box::new(Here::default())];
     if let Some(command) = &options.against {
         runners.push(Box::new(Elsewhere::command(command)?));
@@ -81,8 +81,21 @@ pub fn first_burst(report: &mut Report, options: &Options) -> io::Result<()> {
             Ok(mut runner) => runner.run("fan-out", workers, tasks),
             Err(error) => panic!("another process: {error}"),
         };
-        let contender = Contender::new(case, NAME.to_owned(), tasks, run);
-        report.compare("first burst", "ns/task", vec![contender]);
+        // The same process, and the same pool, once more.
+        let warm = move || match Elsewhere::this_program() {
+            Ok(mut runner) => {
+                runner.run("fan-out", workers, tasks);
+                runner.run("fan-out", workers, tasks)
+            }
+            Err(error) => panic!("another process: {error}"),
+        };
+        let contenders = vec![
+            Contender::new(case.clone(), NAME.to_owned(), tasks, run),
+            Contender::new(format!("{case}, the second"), NAME.to_owned(), tasks, warm),
+        ];
+        let figures = report.compare("first burst", "ns/task", contenders);
+        let what = format!("{case}, over the second");
+        report.goal("first burst", &what, figures[0].over(figures[1]), Some(1.4));
     }
     Ok(())
 }
@@ -104,33 +117,102 @@ pub fn short_calls(report: &mut Report, options: &Options) -> io::Result<()> {
     Ok(())
 }
 
+/// `map` beside what it replaces, at several sizes of its chunks.
+pub fn map(report: &mut Report, options: &Options) -> io::Result<()> {
+    let items = options.scale.mapped;
+    let here = &RefCell::new(Box::new(Here::default()) as Box<dyn Runner>);
+    for (case, map, by_hand, share, at_most) in [
+        ("1000 items a call", "map-1000", "by-hand-1000", 1, 1.3),
+        ("256 items a call", "map-256", "by-hand-256", 1, 1.3),
+        ("16 items a call", "map-16", "by-hand-16", 4, 1.3),
+        ("1 item a call", "map-1", "by-hand-1", 20, 1.25),
+    ] {
+        if !options.picks("map", case) {
+            continue;
+        }
+        let contender = |workload: &'static str, who: &str| {
+            let run = move || here.borrow_mut().run(workload, 2, items / share);
+            Contender::new(case.to_owned(), who.to_owned(), items / share, run)
+        };
+        let contenders = vec![
+            contender(map, NAME),
+            contender(by_hand, "submit, take_result"),
+        ];
+        let figures = report.compare("map", "ns/item", contenders);
+        let what = format!("{case}, over calls by hand");
+        report.goal("map", &what, figures[0].over(figures[1]), Some(at_most));
+    }
+    Ok(())
+}
+
+/// `as_completed` beside a channel to which the tasks themselves send their results.
+pub fn one_channel(report: &mut Report, options: &Options) -> io::Result<()> {
+    let tasks = options.scale.tasks;
+    let here = &RefCell::new(Box::new(Here::default()) as Box<dyn Runner>);
+    for workers in [2, 8] {
+        let case = at_workers(workers);
+        if !options.picks("one channel", &case) {
+            continue;
+        }
+        let contender = |workload: &'static str, who: &str| {
+            let run = move || here.borrow_mut().run(workload, workers, tasks);
+            Contender::new(case.clone(), who.to_owned(), tasks, run)
+        };
+        let contenders = vec![
+            contender("completed", NAME),
+            contender("one-channel", "tasks that send"),
+        ];
+        let figures = report.compare("one channel", "ns/task", contenders);
+        let what = format!("{case}, as_completed over it");
+        report.goal("one channel", &what, figures[0].over(figures[1]), Some(1.0));
+    }
+    Ok(())
+}
+
 /// What a task costs among ten thousand, and among a million.
 pub fn growth(report: &mut Report, options: &Options) -> io::Result<()> {
     let sizes = options.scale.sizes;
     let largest = sizes[sizes.len() - 1];
-    for (case, workload) in [
-        ("submit and collect", "fan-out"),
-        ("wait, FIRST_COMPLETED", "wait-first-completed"),
-        ("wait, FIRST_EXCEPTION", "wait-first-exception"),
-        ("wait, ALL_COMPLETED", "wait-all-completed"),
-        ("a set of as many futures", "set"),
-        ("as_completed", "completed"),
-        ("map", "map"),
-        ("cancel all", "cancel"),
-        ("shutdown, cancel_futures", "shutdown-cancel"),
+    use Memory::{Kept, Usual};
+    for (case, workload, memory) in [
+        ("submit and collect", "fan-out", Kept),
+        ("wait, FIRST_COMPLETED", "wait-first-completed", Kept),
+        ("wait, FIRST_EXCEPTION", "wait-first-exception", Kept),
+        ("wait, ALL_COMPLETED", "wait-all-completed", Kept),
+        (
+            "wait, FIRST_COMPLETED, malloc",
+            "wait-first-completed",
+            Usual,
+        ),
+        (
+            "wait, FIRST_EXCEPTION, malloc",
+            "wait-first-exception",
+            Usual,
+        ),
+        ("wait, ALL_COMPLETED, malloc", "wait-all-completed", Usual),
+        ("a set of as many futures", "set", Kept),
+        ("a FutureSet of as many", "future-set", Kept),
+        ("as_completed", "completed", Kept),
+        ("map", "map", Kept),
+        ("cancel all", "cancel", Kept),
+        ("shutdown, cancel_futures", "shutdown-cancel", Kept),
     ] {
         if !options.picks("growth", case) {
             continue;
         }
         let (who, at_most) = match workload {
             "set" => ("std HashSet", None),
+            "future-set" => (NAME, None),
             _ => (NAME, Some(1.3)),
         };
         // Each size in a process of its own: ten thousand tasks that find the heap that a million
         // left behind are slower than by themselves.
         let mut contenders = Vec::new();
         for &size in sizes {
-            let mut runner = Elsewhere::this_program()?;
+            let mut runner = match memory {
+                Kept => Elsewhere::this_program()?,
+                Usual => Elsewhere::with_usual_memory()?,
+            };
             // The same work for all sizes, so that none is judged by less.
             let repeats = largest / size;
             let run = move || {
@@ -148,6 +230,14 @@ pub fn growth(report: &mut Report, options: &Options) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the allocator keeps what is freed; see `KEEP_MEMORY`.
+#[derive(Clone, Copy)]
+enum Memory {
+    Kept,
+    /// `malloc` as it comes.
+    Usual,
 }
 
 /// What a queued task holds of the machine's memory.

@@ -2,13 +2,17 @@
 //!
 //! * `workloads.rs`: what is run, a function for each
 //! * `measures.rs`: what is compared with what, and what the ratio is meant to be
+//! * `after_rest.rs`: small numbers of calls, after a pause, beside a plain pool
+//! * `processes.rs`: workloads and measures for process pools
 //! * `runners.rs`: who runs it, this process or another one, such as CPython
 //! * `harness.rs`: the command line, interleaved rounds, the report
 //! * `chart.rs`: the report as a picture
 
+mod after_rest;
 mod chart;
 mod harness;
 mod measures;
+mod processes;
 mod runners;
 mod workloads;
 
@@ -17,24 +21,31 @@ use std::process::{self, Command};
 use std::{env, io};
 
 fn main() -> io::Result<()> {
+    processes::register();
     let options = Options::from_arguments();
-    if env::var_os(KEEP_MEMORY[0].0).is_none() {
-        return run_with(KEEP_MEMORY);
-    }
     if options.serve {
         return runners::serve();
+    }
+    if env::var_os(KEEP_MEMORY[0].0).is_none() {
+        return run_with(KEEP_MEMORY);
     }
     let mut report = Report::new(&options.scale);
     for measure in [
         measures::workloads,
         measures::first_burst,
         measures::short_calls,
+        measures::map,
+        measures::one_channel,
+        after_rest::one_call,
+        after_rest::burst,
+        after_rest::mixed_calls,
         measures::growth,
         measures::memory,
         measures::contention,
         measures::real_work,
         measures::birth_and_death,
         measures::rest,
+        processes::processes,
     ] {
         measure(&mut report, &options)?;
     }

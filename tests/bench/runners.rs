@@ -1,6 +1,8 @@
 //! Who runs the workloads: this process, or another one that is told to over a pipe.
 
+use crate::processes::Pools;
 use crate::workloads::WORKLOADS;
+use crate::KEEP_MEMORY;
 use concurrent_futures::ThreadPoolExecutor;
 use std::collections::HashMap;
 use std::env;
@@ -30,6 +32,7 @@ pub trait Runner {
 #[derive(Default)]
 pub struct Here {
     pools: HashMap<usize, ThreadPoolExecutor>,
+    process_pools: Pools,
 }
 
 impl Runner for Here {
@@ -38,6 +41,9 @@ impl Runner for Here {
     }
 
     fn run(&mut self, workload: &str, workers: usize, tasks: usize) -> f64 {
+        if let Some(figure) = self.process_pools.run(workload, workers, tasks) {
+            return figure;
+        }
         let (_, run) = WORKLOADS
             .iter()
             .find(|(name, _)| *name == workload)
@@ -65,6 +71,15 @@ impl Elsewhere {
     pub fn this_program() -> io::Result<Self> {
         let program = env::current_exe()?;
         Elsewhere::start(Command::new(program).arg("--serve"), 1, 1.0)
+    }
+
+    /// The same, with the settings of glibc's allocator that most programs run with.
+    pub fn with_usual_memory() -> io::Result<Self> {
+        let mut command = Command::new(env::current_exe()?);
+        for (variable, _) in KEEP_MEMORY {
+            command.env_remove(variable);
+        }
+        Elsewhere::start(command.arg("--serve"), 1, 1.0)
     }
 
     pub fn python(program: &str) -> io::Result<Self> {

@@ -4,8 +4,8 @@
 //! for `memory`, which returns bytes. What has to be prepared first is not timed.
 
 use concurrent_futures::{
-    as_completed, wait, Executor, Future, ReturnWhen, ShutdownOptions, ThreadPoolExecutor,
-    ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION,
+    as_completed, wait, Executor, Future, FutureSet, MapOptions, ReturnWhen, ShutdownOptions,
+    ThreadPoolExecutor, ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION,
 };
 use std::collections::HashSet;
 use std::sync::mpsc::{channel, Sender};
@@ -20,11 +20,25 @@ pub const WORKLOADS: &[(&str, Workload)] = &[
     ("ping-pong", ping_pong),
     ("producers", producers),
     ("completed", completed),
+    ("one-channel", one_channel),
     ("wait-first-completed", wait_first_completed),
     ("wait-first-exception", wait_first_exception),
     ("wait-all-completed", wait_all_completed),
     ("set", set),
+    ("future-set", future_set),
     ("map", map),
+    ("map-1000", |pool, tasks| map_in_chunks(pool, tasks, 1_000)),
+    ("map-256", |pool, tasks| map_in_chunks(pool, tasks, 256)),
+    ("map-16", |pool, tasks| map_in_chunks(pool, tasks, 16)),
+    ("map-1", |pool, tasks| map_in_chunks(pool, tasks, 1)),
+    ("by-hand-1000", |pool, tasks| {
+        chunks_by_hand(pool, tasks, 1_000)
+    }),
+    ("by-hand-256", |pool, tasks| {
+        chunks_by_hand(pool, tasks, 256)
+    }),
+    ("by-hand-16", |pool, tasks| chunks_by_hand(pool, tasks, 16)),
+    ("by-hand-1", calls_by_hand),
     ("cancel", cancel),
     ("shutdown-cancel", shutdown_cancel),
     ("real-work", real_work),
@@ -51,14 +65,17 @@ fn ping_pong(pool: &ThreadPoolExecutor, tasks: usize) -> f64 {
 pub fn ping_pong_busy(pool: &ThreadPoolExecutor, tasks: usize, time: Duration) -> f64 {
     let start = Instant::now();
     for _ in 0..tasks {
-        let task = move || {
-            let start = Instant::now();
-            while start.elapsed() < time {}
-        };
+        let task = move || compute_for(time);
         let future = pool.submit(task).expect("an open pool");
         future.take_result(None).expect("a result");
     }
     per_task(start, tasks)
+}
+
+/// Keeps a processor busy for that long.
+pub fn compute_for(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {}
 }
 
 /// Four threads share the tasks, and submit and collect at the same time.
@@ -97,6 +114,20 @@ fn completed(pool: &ThreadPoolExecutor, tasks: usize) -> f64 {
     per_task(start, tasks)
 }
 
+/// What `as_completed` replaces: every task sends its result to one channel, and nobody looks at the futures.
+fn one_channel(pool: &ThreadPoolExecutor, tasks: usize) -> f64 {
+    let start = Instant::now();
+    let (sender, receiver) = channel();
+    for i in 0..tasks {
+        let sender = sender.clone();
+        let task = move || sender.send(i).is_ok();
+        drop(pool.submit(task).expect("an open pool"));
+    }
+    drop(sender);
+    check(receiver.into_iter().sum(), tasks);
+    per_task(start, tasks)
+}
+
 /// Waits for none of the tasks, all of which are pending: what such a call costs beside the waiting.
 /// (On a pool that works, it would find one done, and have nothing to do.)
 fn wait_first_completed(_: &ThreadPoolExecutor, tasks: usize) -> f64 {
@@ -129,12 +160,23 @@ fn wait_for_all(pool: &ThreadPoolExecutor, tasks: usize, return_when: ReturnWhen
     figure
 }
 
-/// Puts as many futures into a set: the part of `wait` that is std's.
+/// Puts as many futures into a set of std: the part of `wait` that is std's, but with its usual hasher.
 #[allow(clippy::mutable_key_type)] // Its hash is its identity.
 fn set(_: &ThreadPoolExecutor, tasks: usize) -> f64 {
     let futures: Vec<Future<usize>> = (0..tasks).map(|_| Future::new()).collect();
     let start = Instant::now();
     let mut set = HashSet::with_capacity(tasks);
+    set.extend(futures);
+    let figure = per_task(start, tasks);
+    assert_eq!(set.len(), tasks);
+    figure
+}
+
+/// The same with the hasher that `wait` uses.
+fn future_set(_: &ThreadPoolExecutor, tasks: usize) -> f64 {
+    let futures: Vec<Future<usize>> = (0..tasks).map(|_| Future::new()).collect();
+    let start = Instant::now();
+    let mut set = FutureSet::with_capacity(tasks);
     set.extend(futures);
     let figure = per_task(start, tasks);
     assert_eq!(set.len(), tasks);
@@ -147,6 +189,52 @@ fn map(pool: &ThreadPoolExecutor, tasks: usize) -> f64 {
     let results = pool.map(|i| i, 0..tasks).expect("an open pool");
     check(results.map(|result| result.expect("a result")).sum(), tasks);
     per_task(start, tasks)
+}
+
+/// Maps so many items a task, and adds the results up.
+fn map_in_chunks(pool: &ThreadPoolExecutor, items: usize, chunksize: usize) -> f64 {
+    let start = Instant::now();
+    let options = MapOptions::new().chunksize(chunksize);
+    let results = pool
+        .map_with(successor, 0..items, options)
+        .expect("an open pool");
+    let sum: usize = results.map(|result| result.expect("a result")).sum();
+    check(sum - items, items);
+    per_task(start, items)
+}
+
+/// What that replaces: lists of items, a call for each, and lists of results.
+fn chunks_by_hand(pool: &ThreadPoolExecutor, items: usize, chunksize: usize) -> f64 {
+    let start = Instant::now();
+    let mut numbers = 0..items;
+    let next_chunk = || {
+        let chunk: Vec<usize> = numbers.by_ref().take(chunksize).collect();
+        Some(chunk).filter(|chunk| !chunk.is_empty())
+    };
+    let submit = |chunk: Vec<usize>| {
+        let task = move || chunk.into_iter().map(successor).collect::<Vec<usize>>();
+        pool.submit(task).expect("an open pool")
+    };
+    let futures: Vec<_> = std::iter::from_fn(next_chunk).map(submit).collect();
+    let chunks = futures
+        .into_iter()
+        .map(|future| future.take_result(None).expect("a result"));
+    check(chunks.flatten().sum::<usize>() - items, items);
+    per_task(start, items)
+}
+
+/// A call for each item.
+fn calls_by_hand(pool: &ThreadPoolExecutor, items: usize) -> f64 {
+    let start = Instant::now();
+    let submit = |i| pool.submit(move || successor(i)).expect("an open pool");
+    let futures: Vec<_> = (0..items).map(submit).collect();
+    check(futures.into_iter().map(value).sum::<usize>() - items, items);
+    per_task(start, items)
+}
+
+/// What is mapped.
+fn successor(number: usize) -> usize {
+    number + 1
 }
 
 /// Cancels every task behind a busy worker.

@@ -42,6 +42,11 @@ fn register(registry: &mut Registry) {
         .register(kills_itself_after)
         .register(hold)
         .register(touch)
+        .register(aborts_first_at)
+        .register(variable)
+        .register(takes_a_while)
+        .register(pid_after)
+        .register(prints_lines)
         .register(grandchild)
         .register(standard_input)
         .register(prints)
@@ -69,7 +74,10 @@ fn register(registry: &mut Registry) {
         .register(make_object)
         .register(take_object)
         .register(say_after)
-        .register(fail_in_initializer);
+        .register(fail_in_initializer)
+        .register(call_back)
+        .register(touch_and_abort_at_3)
+        .register(takes_half);
 }
 
 /// The arguments that lead to a test function of this binary, as a worker.
@@ -205,6 +213,42 @@ pub fn touch(path: String, line: String) {
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
+/// Appends a line to a file, and dies if the line says so and stands there for the first time.
+pub fn aborts_first_at(path: String, n: u64, deadly: u64) -> u64 {
+    touch(path.clone(), n.to_string());
+    let times = |text: String| text.lines().filter(|line| *line == n.to_string()).count();
+    if n == deadly && times(fs::read_to_string(path).unwrap()) == 1 {
+        process::abort();
+    }
+    n
+}
+
+pub fn touch_and_abort_at_3(path: String, n: u32, _: Vec<u8>) {
+    touch(path, n.to_string());
+    if n == 3 {
+        process::abort();
+    }
+}
+
+/// Dumps its bytes twice, and loads them once.
+pub struct Half(pub Vec<u8>);
+
+impl Dump for Half {
+    fn dump(&self, pickler: &mut Pickler<'_>) -> Result<(), PickleError> {
+        (&self.0, &self.0).dump(pickler)
+    }
+}
+
+impl Load for Half {
+    fn load(unpickler: &mut Unpickler<'_>) -> Result<Self, PickleError> {
+        Vec::load(unpickler).map(Half)
+    }
+}
+
+pub fn takes_half(_: Half) {
+    process::abort();
+}
+
 /// Leaves a process behind that has inherited what can be inherited, and dies. Returns nothing.
 pub fn grandchild(path: String) {
     let child = Command::new("sleep").arg("1000").spawn().unwrap();
@@ -222,6 +266,31 @@ pub fn prints(text: String) {
     println!("{text}");
     print!("{text}");
     eprintln!("{text}");
+}
+
+/// A variable of the process's environment.
+pub fn variable(name: String) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+pub fn pid_after(milliseconds: u64) -> u32 {
+    sleep_ms(milliseconds);
+    pid()
+}
+
+/// Longer than any test.
+pub fn takes_a_while(_: String) {
+    sleep_ms(3_600_000);
+}
+
+/// Prints so many lines, each of the same text so many times, in pieces.
+pub fn prints_lines(text: String, lines: usize) {
+    for _ in 0..lines {
+        for _ in 0..20 {
+            print!("{text}");
+        }
+        println!();
+    }
 }
 
 static COUNT: std::sync::Mutex<i64> = std::sync::Mutex::new(0);
@@ -430,6 +499,13 @@ pub fn fail_in_initializer(port: u16) -> Result<(), Exception> {
     Err(Exception::msg("error in initializer"))
 }
 
+/// Has whoever listens at this port run the closure of this number, and returns when it has run.
+pub fn call_back(port: u16, number: u64) {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.write_all(&number.to_le_bytes()).unwrap();
+    let _ = stream.read(&mut [0]);
+}
+
 /// Where calls of [`hold`] wait.
 pub struct Holder(TcpListener);
 
@@ -440,6 +516,14 @@ impl Holder {
 
     pub fn port(&self) -> u16 {
         self.0.local_addr().unwrap().port()
+    }
+
+    /// Whether a call has begun that nobody has waited for here.
+    pub fn is_wanted(&self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        let accepted = self.0.accept();
+        self.0.set_nonblocking(false).unwrap();
+        accepted.is_ok()
     }
 
     /// Waits until a call has begun. It is let go when what this returns is dropped.

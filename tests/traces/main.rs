@@ -3,6 +3,7 @@
 //! `TRACES=FILE cargo test --test traces` replays another recording than the one that is kept here.
 //! `docs/traces.md` describes the file and how to read a mismatch.
 
+mod processes;
 mod replay;
 mod rows;
 mod trace;
@@ -25,6 +26,7 @@ use trace::{Outcome, Recording, Scenario};
 use values::Value;
 
 const KEPT: &str = "tests/traces/cpython-3.13.txt";
+const KEPT_OF_PROCESSES: &str = "tests/traces/cpython-3.13-processes.txt";
 
 /// No scenario takes long, save for a machine that is very busy.
 const HANG_LIMIT: Duration = Duration::from_secs(30);
@@ -202,6 +204,10 @@ fn replay_step<T: Value>(
         });
     };
 
+    let row = |theirs: &str, ours: &str| {
+        rows::line_row(context, theirs, ours)
+            .or_else(|| rows::process_row(scenario, index, theirs, ours))
+    };
     let outcome_offset = step.events.len() + 1;
     match &step.outcome {
         Outcome::NotReached => {
@@ -219,7 +225,7 @@ fn replay_step<T: Value>(
         for (number, their_line) in theirs.iter().enumerate() {
             match ours.get(number) {
                 Some(our_line) if our_line == their_line => {}
-                Some(our_line) => match rows::line_row(context, their_line, our_line) {
+                Some(our_line) => match row(their_line, our_line) {
                     Some(row) => replayed.uses.count(row),
                     None => return mismatch(number + 1, their_line, our_line),
                 },
@@ -236,7 +242,7 @@ fn replay_step<T: Value>(
         Outcome::Returned(their_outcome) => {
             let theirs = format!("{} = {}", step.action, their_outcome);
             let ours = format!("{} = {}", step.action, outcome);
-            match rows::line_row(context, &theirs, &ours) {
+            match row(&theirs, &ours) {
                 Some(row) => replayed.uses.count(row),
                 None => mismatch(outcome_offset, &theirs, &ours),
             }
@@ -256,16 +262,15 @@ fn replay_step<T: Value>(
     }
 }
 
-/// The file: a relative path is relative to where the user is, and cargo runs tests elsewhere.
-fn path() -> PathBuf {
+/// The files: a relative path is relative to where the user is, and cargo runs tests elsewhere.
+fn paths() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     match env::var_os("TRACES").filter(|path| !path.is_empty()) {
-        None => root.join(KEPT),
+        None => vec![root.join(KEPT), root.join(KEPT_OF_PROCESSES)],
         Some(path) => {
             let from_user = env::var_os("PWD").map(|directory| Path::new(&directory).join(&path));
-            from_user
-                .filter(|path| path.is_file())
-                .unwrap_or_else(|| PathBuf::from(path))
+            let from_user = from_user.filter(|path| path.is_file());
+            vec![from_user.unwrap_or_else(|| PathBuf::from(path))]
         }
     }
 }
@@ -299,7 +304,9 @@ fn replay_all(recording: Recording) -> (String, Result<(), String>) {
         recording.head[1..].join(", ")
     );
     for row in rows::ALL {
-        let _ = writeln!(summary, "  {:5} times divergence {row}", uses.of(row));
+        if uses.of(row) > 0 {
+            let _ = writeln!(summary, "  {:5} times divergence {row}", uses.of(row));
+        }
     }
     if mismatches == 0 {
         return (summary, Ok(()));
@@ -330,16 +337,17 @@ fn describe(report: &mut String, scenario: &Scenario, mismatch: &Mismatch) {
 #[test]
 fn traces() {
     let _guard = prepare();
-    let path = path();
-    let text = fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
-    let recording =
-        Recording::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let (summary, outcome) = replay_all(recording);
-    // Not with `eprintln!`, which is not shown when the test passes.
-    let _ = write!(io::stderr(), "\n{summary}");
-    if let Err(report) = outcome {
-        panic!("{report}");
+    for path in paths() {
+        let text = fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
+        let recording =
+            Recording::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let (summary, outcome) = replay_all(recording);
+        // Not with `eprintln!`, which is not shown when the test passes.
+        let _ = write!(io::stderr(), "\n{summary}");
+        if let Err(report) = outcome {
+            panic!("{report}");
+        }
     }
 }
 
@@ -347,10 +355,13 @@ fn traces() {
 #[test]
 fn every_line_counts() {
     let _guard = prepare();
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(KEPT)).unwrap();
-    let recording = Recording::parse(&text).unwrap();
+    let read = |path: &str, every: usize| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let recording = Recording::parse(&fs::read_to_string(path).unwrap()).unwrap();
+        recording.scenarios.into_iter().step_by(every)
+    };
     let mut wrong = Vec::new();
-    for scenario in recording.scenarios.into_iter().step_by(61) {
+    for scenario in read(KEPT, 61).chain(read(KEPT_OF_PROCESSES, 17)) {
         // After a hang, what is expected does not come from the recording.
         let hung = |step: &trace::Step| step.outcome == Outcome::Hung;
         if scenario.steps.iter().any(hung) || scenario.kind == "churn" {

@@ -1330,7 +1330,7 @@ def record(seed, index):
     return scenario.lines
 
 
-def work(seed, count, part, path):
+def work(record, seed, count, part, path):
     logging.getLogger('concurrent.futures').propagate = False
     logging.getLogger('concurrent.futures').addHandler(LogHandler())
     # A worker thread that dies of an exception, which is CPython's way in some scenarios.
@@ -1344,7 +1344,7 @@ def work(seed, count, part, path):
     os._exit(0)
 
 
-def main():
+def main(program=os.path.abspath(__file__), record=record):
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--seed', required=True, help='any text; the same seed gives the same file')
     parser.add_argument('--count', type=int, required=True, help='how many scenarios')
@@ -1354,12 +1354,12 @@ def main():
     if sys.version_info < (3, 13):
         parser.error('needs Python 3.13 or later, this is %d.%d' % sys.version_info[:2])
     if arguments.part is not None:
-        work(arguments.seed, arguments.count, arguments.part, arguments.out)
+        work(record, arguments.seed, arguments.count, arguments.part, arguments.out)
     with tempfile.TemporaryDirectory() as directory:
         parts = []
         for part in range(PROCESSES):
             path = os.path.join(directory, str(part))
-            command = [sys.executable, os.path.abspath(__file__), '--seed', arguments.seed]
+            command = [sys.executable, program, '--seed', arguments.seed]
             command += ['--count', str(arguments.count), '--out', path, '--part', str(part)]
             parts.append((subprocess.Popen(command), path))
         recorded = []

@@ -1,7 +1,9 @@
 //! Performs the actions of a scenario on the crate.
 
+use crate::processes::Desk;
 use crate::trace::Action;
 use crate::values::{exception, mask, show_error, show_exception, show_state, with_text, Value};
+use concurrent_futures::process::ProcessPoolExecutor;
 use concurrent_futures::{
     as_completed, wait, AsCompleted, Error, Exception, Executor, Future, InvalidStateError,
     LogRecord, MapOptions, ReturnWhen, ShutdownOptions, ThreadPoolExecutor, ALL_COMPLETED,
@@ -20,16 +22,20 @@ pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|error| error.into_inner())
 }
 
-type Results<T> = Box<dyn Iterator<Item = Result<T, Error>> + Send>;
+pub type Results<T> = Box<dyn Iterator<Item = Result<T, Error>> + Send>;
 
 /// The futures, iterators, gates, threads and the pool of one scenario.
 pub struct Context<T> {
     pub futures: Mutex<BTreeMap<String, Future<T>>>,
     iterators: Mutex<BTreeMap<String, AsCompleted<T>>>,
-    maps: Mutex<BTreeMap<String, Results<T>>>,
+    pub maps: Mutex<BTreeMap<String, Results<T>>>,
     gates: Mutex<Gates>,
     threads: Mutex<BTreeMap<String, JoinHandle<String>>>,
     pool: Mutex<Option<ThreadPoolExecutor>>,
+    /// The pool of a scenario with processes.
+    pub processes: Mutex<Option<ProcessPoolExecutor>>,
+    /// Where the tasks of those report.
+    pub desk: Mutex<Option<Desk>>,
     pub events: Arc<Events>,
     workers: Arc<Workers>,
 }
@@ -136,6 +142,8 @@ impl<T: Value> Context<T> {
             gates: Default::default(),
             threads: Default::default(),
             pool: Default::default(),
+            processes: Default::default(),
+            desk: Default::default(),
             events: Default::default(),
             workers: Default::default(),
         })
@@ -160,6 +168,13 @@ impl<T: Value> Context<T> {
         let mut names: Vec<String> = futures.into_iter().map(|f| self.name_of(f)).collect();
         names.sort();
         format!("{{{}}}", names.join(" "))
+    }
+
+    /// What a task does that comes to a gate.
+    pub fn pass(&self, gate: &str) {
+        let gate = self.gate(gate);
+        gate.update(|state| state.0 = true);
+        gate.wait_until(|state| state.1);
     }
 
     fn gate(&self, name: &str) -> Arc<Gate> {
@@ -187,11 +202,7 @@ impl<T: Value> Context<T> {
                     let name = mask(thread::current().name().unwrap_or("without"));
                     self.events.add(format!("{who}: thread_name = {name}"));
                 }
-                "gate" => {
-                    let gate = self.gate(action.text(1));
-                    gate.update(|state| state.0 = true);
-                    gate.wait_until(|state| state.1);
-                }
+                "gate" => self.pass(action.text(1)),
                 _ => {
                     let outcome = self.perform(action);
                     self.events.add(format!("{who}: {action} = {outcome}"));
@@ -214,6 +225,9 @@ impl<T: Value> Context<T> {
 
     /// Does it, and says what came of it.
     pub fn perform(self: &Arc<Self>, action: &Action) -> String {
+        if let Some(outcome) = self.perform_on_processes(action) {
+            return outcome;
+        }
         match action.name() {
             "new" => {
                 lock(&self.futures).insert(action.text(1).to_owned(), Future::new());
@@ -531,6 +545,7 @@ impl<T: Value> Context<T> {
         }
         drop(pool);
         self.wait_for_workers();
+        self.clean_up_processes();
         let threads = std::mem::take(&mut *lock(&self.threads));
         if !threads.is_empty() {
             // The scenario was left in the middle, and they may be waiting for what was to come.
@@ -550,7 +565,7 @@ impl<T: Value> Context<T> {
     }
 }
 
-fn unit() -> String {
+pub fn unit() -> String {
     "()".to_owned()
 }
 
@@ -558,7 +573,7 @@ fn raised(error: &Error) -> String {
     format!("raise {}", with_text(&show_error(error), ""))
 }
 
-fn seconds(timeout: &str) -> Option<Duration> {
+pub fn seconds(timeout: &str) -> Option<Duration> {
     timeout.parse().ok().map(Duration::from_secs_f64)
 }
 

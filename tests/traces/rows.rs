@@ -16,15 +16,19 @@ pub enum Row {
     CompletedFromOutside,
     JoinItself,
     Nesting,
+    NamesTheProcess,
+    RunningIsRunning,
 }
 
-pub const ALL: [Row; 6] = [
+pub const ALL: [Row; 8] = [
     Row::CancelledTellsWaiters,
     Row::CallbackUnderLock,
     Row::InitializerAndCancelled,
     Row::CompletedFromOutside,
     Row::JoinItself,
     Row::Nesting,
+    Row::NamesTheProcess,
+    Row::RunningIsRunning,
 ];
 
 impl fmt::Display for Row {
@@ -40,6 +44,10 @@ impl fmt::Display for Row {
             Row::CompletedFromOutside => "4: a worker survives a future completed by others",
             Row::JoinItself => "5: a worker may shut its own pool down with wait",
             Row::Nesting => "15: callbacks nested deeper than 16 levels come after the outer ones",
+            Row::NamesTheProcess => "92: a broken process pool names the process and its status",
+            Row::RunningIsRunning => {
+                "97: a call that no process has is not running, and can be cancelled"
+            }
         })
     }
 }
@@ -96,6 +104,69 @@ pub fn line_row<T: Value>(context: &Context<T>, theirs: &str, ours: &str) -> Opt
         return Some(Row::CancelledTellsWaiters);
     }
     None
+}
+
+const DIED: &str =
+    "A process in the process pool was terminated abruptly while the future was running or \
+                    pending";
+const REFUSED: &str = "A child process terminated abruptly, the process pool is not usable anymore";
+
+/// Why this line of a scenario with processes may differ. `index` is that of the step.
+pub fn process_row(scenario: &Scenario, index: usize, theirs: &str, ours: &str) -> Option<Row> {
+    let steps = &scenario.steps;
+    if let Some(status) = steps.iter().find_map(|step| exit_status(&step.action)) {
+        let named = format!("{DIED} (process N, exit status: {status})");
+        let died = theirs.replace(&format!("{DIED}."), &named);
+        if died != theirs && died == ours || theirs.replace(REFUSED, &named) == ours {
+            return Some(Row::NamesTheProcess);
+        }
+    }
+    let (action, their_outcome) = split(theirs)?;
+    let name = action.split(' ').nth(1)?;
+    // A call with a gate was begun when it was there.
+    let settled = |step: &Step| step.action.name() == "settle";
+    let begun = |until: usize| {
+        let gate = gate_of(scenario, name);
+        let gates = steps[..until].iter().filter(|step| settled(step));
+        gate.map_or(false, |gate| {
+            gates
+                .flat_map(|step| step.action.texts(1))
+                .any(|it| it == gate)
+        })
+    };
+    if their_outcome == "RUNNING" && ours == format!("{action} = PENDING") && !begun(index) {
+        return Some(Row::RunningIsRunning);
+    }
+    let cancels = |step: &Step| {
+        let action = step.action.to_string();
+        action.contains("shutdown ") && action.trim_end_matches('}').ends_with(" true")
+    };
+    let cancelled = steps[..index].iter().position(cancels)?;
+    let right = match action.split(' ').next()? {
+        "repr" => their_outcome.contains("state=finished") && ours.contains("state=cancelled"),
+        "cancelled" => their_outcome == "false" && ours.ends_with(" = true"),
+        _ => false,
+    };
+    (right && !begun(cancelled)).then_some(Row::RunningIsRunning)
+}
+
+/// The status with which a submitted task ends its process.
+fn exit_status(action: &Action) -> Option<&str> {
+    let body = (action.name() == "submit").then(|| action.block(2))?;
+    let exit = body.iter().find(|action| action.name() == "exit")?;
+    Some(exit.text(1))
+}
+
+/// The gate of the task of that name.
+fn gate_of<'a>(scenario: &'a Scenario, name: &str) -> Option<&'a str> {
+    let actions = scenario.steps.iter().map(|step| &step.action);
+    let mut submits = actions.filter(|action| action.name() == "submit");
+    let submit = submits.find(|action| action.text(1) == name)?;
+    let gate = submit
+        .block(2)
+        .iter()
+        .find(|action| action.name() == "gate")?;
+    Some(gate.text(1))
 }
 
 /// CPython's outcome of `wait` or `collect`, with those that are done here only moved to those that are

@@ -1,10 +1,12 @@
 //! The values and errors that scenarios use, under the names that CPython's have in the recording.
 
+use concurrent_futures::pickle::{Dump, Load, PickleError, Pickler, Unpickler};
+use concurrent_futures::process::Registry;
 use concurrent_futures::{Error, Exception, State};
 use std::fmt;
 
 /// A type of results.
-pub trait Value: Clone + Send + 'static {
+pub trait Value: Clone + Dump + Load + Send + 'static {
     fn parse(text: &str) -> Self;
     fn show(&self) -> String;
 }
@@ -59,7 +61,24 @@ macro_rules! errors {
             }
 
             impl std::error::Error for $name {}
+
+            impl Dump for $name {
+                fn dump(&self, pickler: &mut Pickler<'_>) -> Result<(), PickleError> {
+                    self.0.dump(pickler)
+                }
+            }
+
+            impl Load for $name {
+                fn load(unpickler: &mut Unpickler<'_>) -> Result<Self, PickleError> {
+                    Load::load(unpickler).map($name)
+                }
+            }
         )*
+
+        /// So that they keep their types on the way from another process.
+        pub fn register_errors(registry: &mut Registry) {
+            $(registry.register_error::<$name>();)*
+        }
 
         /// The exception that Python's class of this name is here.
         pub fn exception(name: &str, text: &str) -> Exception {
@@ -107,13 +126,14 @@ pub fn with_text(type_name: &str, text: &str) -> String {
     }
 }
 
-/// Hides what differs from run to run: addresses, and the numbers of futures and pools.
+/// Hides what differs from run to run: addresses, and the numbers of futures, pools and processes.
 pub fn mask(text: &str) -> String {
     let mut masked = text.to_owned();
     for (before, digits, after, put) in [
         ("0x", "0123456789abcdef", "", ""),
         ("Future ", "0123456789", " in", "ID"),
         ("ThreadPoolExecutor-", "0123456789", "_", "N"),
+        ("(process ", "0123456789", ",", "N"),
     ] {
         let mut from = 0;
         while let Some(found) = masked[from..].find(before) {

@@ -18,7 +18,22 @@
 //! for temporary files that is full, read-only or has too long a name), on a loopback address. It does
 //! so anew for each worker, and until that worker has connected. The worker is told the folder before the
 //! folder is made, and both sides remove it: whichever is killed, the other one leaves nothing behind.
+//!
+//! # Workers behind a command
+//!
+//! A command, `ssh` perhaps, starts this program somewhere, and has its standard streams, and nothing else. So
+//! what it starts is a *bridge*: a process that starts the real worker beside itself, in the way above, and
+//! speaks to the parent in [`frames`] over its own standard input and output. It copies what the pool and
+//! the worker send each other; what the worker prints comes in frames, too, or through standard error, and so
+//! never gets in between. When the worker ends, the bridge says how. When the bridge's standard input ends, or
+//! nothing comes from the parent for too long, it kills the worker and ends.
+//!
+//! The bridge speaks first. What comes before its first frame was printed by somebody on the way.
 
+pub(in super::super) mod bridge;
+#[cfg(unix)]
+mod command;
 pub(in super::super) mod connection;
+mod frames;
 pub(in super::super) mod process;
 pub(in super::super) mod spawn;

@@ -4,15 +4,17 @@
 //! Worker processes, as their parent sees them: Python's `multiprocessing.process`.
 
 use super::super::threading::lock;
+#[cfg(unix)]
+use super::command::Link;
 use super::connection::{remove, Connection, Listener};
-use super::spawn::{get_command_line, get_executable, TERMINATE};
+use super::spawn::{get_bridge_command_line, get_command_line, get_executable, Timing, TERMINATE};
 use std::collections::hash_map::RandomState;
 use std::env;
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
 use std::net::Shutdown;
-use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -24,20 +26,57 @@ pub(in super::super::super) struct Process {
     child: Mutex<Child>,
     /// `None` until the worker has connected.
     control: Mutex<Option<Connection>>,
+    /// If the process is a command, which has the worker start elsewhere: its streams.
+    link: Option<Link>,
 }
 
 impl Process {
-    /// Starts this program again, with these arguments before the marker.
-    pub(in super::super::super) fn start(worker_args: &[OsString]) -> io::Result<Self> {
+    /// Starts this program again, with these arguments before the marker, and this for its standard output.
+    pub(in super::super::super) fn start(
+        worker_args: &[OsString],
+        stdout: Stdio,
+    ) -> io::Result<Self> {
         let child = Command::new(get_executable()?)
             .args(get_command_line(worker_args))
             .stdin(Stdio::piped())
+            .stdout(stdout)
             .spawn()?;
-        Ok(Process {
+        Ok(Process::new(child, None))
+    }
+
+    /// Starts a command, which has this program started somewhere, with these arguments before the marker of
+    /// a bridge.
+    pub(in super::super::super) fn start_command(
+        words: &[OsString],
+        worker_args: &[OsString],
+        timing: Timing,
+    ) -> io::Result<Self> {
+        let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .args(get_bridge_command_line(worker_args));
+        let (child, link) = Link::start(command, timing)?;
+        Ok(Process::new(child, Some(link)))
+    }
+
+    fn new(child: Child, link: Option<Link>) -> Self {
+        Process {
             pid: child.id(),
             child: Mutex::new(child),
             control: Mutex::new(None),
-        })
+            link,
+        }
+    }
+
+    /// What the process prints, if that was to be taken.
+    pub(super) fn take_output(&self) -> Option<ChildStdout> {
+        lock(&self.child).stdout.take()
+    }
+
+    /// Why the worker behind a command was given up, if that is known.
+    pub(in super::super::super) fn reason(&self) -> Option<String> {
+        self.link.as_ref()?.reason()
     }
 
     /// Tells the process where to connect, and waits until it has.
@@ -45,11 +84,14 @@ impl Process {
     /// # Errors
     ///
     /// `None` when the process has ended, or `is_wanted` says that nobody needs it any more; an error when
-    /// there is nowhere to listen.
+    /// there is nowhere to listen, or of a command, which says what is wrong with it.
     pub(in super::super::super) fn connect(
         &self,
         is_wanted: impl Fn() -> bool,
     ) -> Result<Connection, Option<io::Error>> {
+        if let Some(link) = &self.link {
+            return link.connect(&self.child, is_wanted);
+        }
         let secret = secret();
         let folder = Folder::new(&secret);
         let mut stdin = lock(&self.child).stdin.take().ok_or(None)?;
@@ -101,6 +143,12 @@ impl Process {
 
     /// Asks the process to end. It does so at once, whatever it runs, unless it is stopped.
     pub(in super::super::super) fn terminate(&self) {
+        if let Some(link) = &self.link {
+            if !link.terminate() {
+                link.kill();
+            }
+            return;
+        }
         let control = lock(&self.control);
         let asked = control.as_ref().map(|it| it.send_bytes(&[TERMINATE]));
         drop(control);
@@ -109,8 +157,12 @@ impl Process {
         }
     }
 
-    /// Ends the process, whatever state it is in.
+    /// Ends the process, whatever state it is in. A command is given a moment to see to the worker first, in
+    /// [`join`](Process::join).
     pub(in super::super::super) fn kill(&self) {
+        if let Some(link) = &self.link {
+            return link.kill();
+        }
         // An error: it has ended.
         let _ = lock(&self.child).kill();
         if let Some(control) = &*lock(&self.control) {
@@ -120,9 +172,52 @@ impl Process {
 
     /// Waits for the end of a process whose stream has ended. One that has closed it and lives on is
     /// killed.
+    ///
+    /// # Errors
+    ///
+    /// When it is not known how it ended.
     pub(in super::super::super) fn join(&self) -> io::Result<ExitStatus> {
+        if let Some(link) = &self.link {
+            let status = link.join(&self.child)?;
+            return status.ok_or_else(|| io::ErrorKind::TimedOut.into());
+        }
         self.kill();
         lock(&self.child).wait()
+    }
+}
+
+/// Where no command can be run: its streams would have to be sockets.
+#[cfg(not(unix))]
+enum Link {}
+
+#[cfg(not(unix))]
+impl Link {
+    fn start(_: Command, _: Timing) -> io::Result<(Child, Self)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn connect(
+        &self,
+        _: &Mutex<Child>,
+        _: impl Fn() -> bool,
+    ) -> Result<Connection, Option<io::Error>> {
+        match *self {}
+    }
+
+    fn reason(&self) -> Option<String> {
+        match *self {}
+    }
+
+    fn terminate(&self) -> bool {
+        match *self {}
+    }
+
+    fn kill(&self) {
+        match *self {}
+    }
+
+    fn join(&self, _: &Mutex<Child>) -> io::Result<Option<ExitStatus>> {
+        match *self {}
     }
 }
 

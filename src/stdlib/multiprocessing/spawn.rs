@@ -14,9 +14,22 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::PoisonError;
 use std::thread;
+use std::time::Duration;
 
 /// The last argument of a worker process. CPython: `--multiprocessing-fork`.
 const MARKER: &str = "--multiprocessing-fork";
+
+/// The last argument of a process that a command has started, to be a bridge to a worker.
+const BRIDGE: &str = "--multiprocessing-bridge";
+
+/// How long things may take where a worker is started by a command.
+#[derive(Clone, Copy)]
+pub(in super::super::super) struct Timing {
+    /// From the start of the command until the worker has connected.
+    pub(in super::super::super) startup: Duration,
+    /// The silence after which the other side is gone; `None` for never.
+    pub(in super::super::super) keep_alive: Option<Duration>,
+}
 
 /// A byte on the control stream that asks the worker to end.
 pub(super) const TERMINATE: u8 = b'T';
@@ -27,6 +40,18 @@ const TERMINATED: i32 = 128 + 15;
 /// Whether this process was started as a worker.
 pub(in super::super::super) fn is_forking() -> bool {
     env::args_os().last().map_or(false, |last| last == MARKER)
+}
+
+/// Whether this process was started as a bridge to a worker.
+pub(in super::super::super) fn is_bridge() -> bool {
+    env::args_os().last().map_or(false, |last| last == BRIDGE)
+}
+
+/// The arguments of this process, but for the program and the marker.
+pub(super) fn main_arguments() -> Vec<OsString> {
+    let mut arguments: Vec<_> = env::args_os().skip(1).collect();
+    arguments.pop();
+    arguments
 }
 
 /// The program that a worker runs. In Linux the very file that this process runs, be it replaced or
@@ -43,6 +68,13 @@ pub(super) fn get_executable() -> io::Result<PathBuf> {
 pub(super) fn get_command_line(worker_args: &[OsString]) -> Vec<OsString> {
     let mut arguments = worker_args.to_owned();
     arguments.push(MARKER.into());
+    arguments
+}
+
+/// The arguments of a command, behind its own words.
+pub(super) fn get_bridge_command_line(worker_args: &[OsString]) -> Vec<OsString> {
+    let mut arguments = worker_args.to_owned();
+    arguments.push(BRIDGE.into());
     arguments
 }
 

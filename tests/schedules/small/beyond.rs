@@ -50,6 +50,88 @@ model::scenarios! {
         assert!(matches!(outer.result(None), Ok(None) | Ok(Some(7))));
     }
 
+    /// A worker waits for one of two, of which its own would block until it has gone on: it leaves that one alone.
+    fn helped_wait_for_the_first_of_two() {
+        let pool = pool(1);
+        let (own, promise) = (pool.clone(), Promise::new());
+        let promised = promise.future();
+        let outer = pool
+            .submit(move || {
+                let (gone_on, opened) = model::sync::mpsc::channel::<()>();
+                let queued = own.submit(move || drop(opened.recv())).unwrap();
+                let done = wait([queued, promised], None, FIRST_COMPLETED).done.len();
+                drop(gone_on);
+                done
+            })
+            .unwrap();
+        promise.set_result(()).unwrap();
+        assert_eq!(outer.result(None).unwrap(), 1);
+        pool.shutdown();
+    }
+
+    /// The only worker waits for one of two calls of its own pool: the pool is stuck, so it runs one.
+    fn helped_wait_in_a_stuck_pool() {
+        let pool = pool(1);
+        let own = pool.clone();
+        let outer = pool
+            .submit(move || {
+                let two = [own.submit(|| ()).unwrap(), own.submit(|| ()).unwrap()];
+                wait(two, None, FIRST_COMPLETED).done.len()
+            })
+            .unwrap();
+        assert!(outer.result(None).unwrap() > 0);
+        pool.shutdown();
+    }
+
+    /// One of two workers waits for one of two calls, the other for that worker: whoever comes last sees to it that one is run.
+    fn helped_wait_by_a_nudge [preemptions(1)] () {
+        let pool = pool(2);
+        let own = pool.clone();
+        let one = pool
+            .submit(move || {
+                let two = [own.submit(|| ()).unwrap(), own.submit(|| ()).unwrap()];
+                wait(two, None, FIRST_COMPLETED).done.len()
+            })
+            .unwrap();
+        let other = pool.submit(move || one.result(None).unwrap()).unwrap();
+        assert!(other.result(None).unwrap() > 0);
+    }
+
+    /// A worker waits with a time-out for a call of its own pool, which another thread shuts down, cancelling what is queued.
+    fn helped_wait_with_a_time_out_against_cancel_futures() {
+        set_logger(|_| ());
+        let pool = pool(1);
+        let own = pool.clone();
+        let outer = pool
+            .submit(move || own.submit(|| 7).ok().map(|inner| inner.result(SOON).is_ok()))
+            .unwrap();
+        pool.shutdown_with(ShutdownOptions::new().cancel_futures(true));
+        assert!(outer.cancelled() || matches!(outer.result(None), Ok(None | Some(false))));
+    }
+
+    /// The second worker's initializer fails while the first runs the call that it waits for: run or failed, never both.
+    fn helped_wait_against_a_failing_initializer() {
+        set_logger(|_| ());
+        let started = Mutex::new(0);
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .thread_name_prefix("worker")
+            .initializer(move || {
+                *started.lock().unwrap() += 1;
+                assert!(*started.lock().unwrap() < 2);
+            })
+            .build()
+            .unwrap();
+        let (own, ran) = (pool.clone(), Arc::new(Mutex::new(0)));
+        let its_ran = ran.clone();
+        let outer = pool
+            .submit(move || own.submit(move || *its_ran.lock().unwrap() += 1).ok().map(|inner| inner.result(None).is_ok()))
+            .unwrap();
+        let succeeded = outer.result(None).unwrap() == Some(true);
+        assert_eq!(*ran.lock().unwrap(), i32::from(succeeded));
+        pool.shutdown();
+    }
+
     /// Room for one: the second call blocks until the first has ended.
     fn bounded_blocks() {
         let executor = BoundedExecutor::new(pool(1), 1, WhenFull::Block);

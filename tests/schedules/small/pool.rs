@@ -42,6 +42,14 @@ model::scenarios! {
         pool.shutdown();
     }
 
+    /// Two calls, with room for two workers.
+    fn pool_two_calls() {
+        let pool = pool(2);
+        let futures = [1, 2].map(|number| pool.submit(move || number).unwrap());
+        assert_eq!(futures.map(|future| future.result(None).unwrap()), [1, 2]);
+        pool.shutdown();
+    }
+
     /// Two calls one after the other need one thread only.
     fn pool_reuses_a_free_worker() {
         let pool = pool(2);
@@ -55,6 +63,20 @@ model::scenarios! {
     /// Two calls that need each other get a thread each.
     fn pool_starts_a_second_worker() {
         two_workers().shutdown();
+    }
+
+    /// The same when a worker has run a call before, and may or may not be idle.
+    fn pool_starts_a_second_worker_later() {
+        let pool = pool(2);
+        pool.submit(|| ()).unwrap().result(None).unwrap();
+        let barrier = Arc::new(Barrier::new(2));
+        let futures = [(); 2].map(|_| {
+            let barrier = barrier.clone();
+            pool.submit(move || drop(barrier.wait())).unwrap()
+        });
+        futures.map(|future| future.result(None).unwrap());
+        assert_eq!(pool.thread_count(), 2);
+        pool.shutdown();
     }
 
     /// A sentinel for two workers that may both be asleep.
@@ -89,6 +111,34 @@ model::scenarios! {
         assert_eq!(future.cancelled(), cancelled);
     }
 
+    /// The same by a thread of its own, while another waits for the result.
+    fn pool_cancel_against_run_and_result() {
+        let pool = pool(1);
+        let ran = Arc::new(Mutex::new(false));
+        let own = ran.clone();
+        let future = pool.submit(move || *own.lock().unwrap() = true).unwrap();
+        let other = future.clone();
+        let canceller = thread::spawn(move || other.cancel());
+        let outcome = future.result(None);
+        let cancelled = canceller.join().unwrap();
+        assert_eq!(cancelled, matches!(outcome, Err(Error::Cancelled)));
+        pool.shutdown();
+        assert_eq!(*ran.lock().unwrap(), !cancelled);
+    }
+
+    /// Two callbacks that are added while the call runs are called once each.
+    fn pool_callbacks_against_run() {
+        let pool = pool(1);
+        let calls = Arc::new(Mutex::new(0));
+        let future = pool.submit(|| ()).unwrap();
+        for _ in 0..2 {
+            let calls = calls.clone();
+            future.add_done_callback(move |_| *calls.lock().unwrap() += 1);
+        }
+        pool.shutdown();
+        assert_eq!(*calls.lock().unwrap(), 2);
+    }
+
     /// `shutdown` that cancels, against the worker, while somebody waits.
     fn pool_cancelling_shutdown_wakes() {
         let pool = pool(1);
@@ -99,6 +149,39 @@ model::scenarios! {
         });
         pool.shutdown_with(cancelling());
         waiter.join().unwrap();
+    }
+
+    /// `shutdown` that cancels, against `as_completed`: three futures are yielded, whatever became of them.
+    fn pool_cancelling_shutdown_wakes_as_completed() {
+        let pool = pool(1);
+        let futures: Vec<_> = (0..3).map(|_| pool.submit(|| ()).unwrap()).collect();
+        let waiter = thread::spawn(move || as_completed(futures, None).flatten().count());
+        pool.shutdown_with(cancelling().wait(false));
+        assert_eq!(waiter.join().unwrap(), 3);
+        pool.shutdown();
+    }
+
+    /// `shutdown` that cancels, against `submit`: refused, or done when both have returned.
+    fn pool_submit_against_cancelling_shutdown() {
+        let pool = pool(1);
+        let first = pool.submit(|| ()).unwrap();
+        let other = pool.clone();
+        let submitter = thread::spawn(move || other.submit(|| ()).ok());
+        pool.shutdown_with(cancelling());
+        let second = submitter.join().unwrap();
+        assert!(first.done() && second.iter().all(Future::done));
+    }
+
+    /// A callback uses the pool whose cancelling `shutdown` calls it.
+    fn pool_callback_uses_the_pool_that_cancels_it() {
+        let pool = pool(1);
+        pool.submit(|| ()).unwrap();
+        let queued = pool.submit(|| ()).unwrap();
+        let own = pool.clone();
+        queued.add_done_callback(move |_| drop(own.submit(|| ())));
+        pool.shutdown_with(cancelling().wait(false));
+        pool.shutdown();
+        assert!(queued.done());
     }
 
     /// `cancel` against a cancelling `shutdown`.
@@ -118,6 +201,14 @@ model::scenarios! {
         let future = pool.submit(|| 7).unwrap();
         drop(pool);
         assert_eq!(future.result(None).unwrap(), 7);
+    }
+
+    /// The same with two calls, and room for two workers.
+    fn pool_dropped_with_two_calls() {
+        let pool = pool(2);
+        let futures = [1, 2].map(|number| pool.submit(move || number).unwrap());
+        drop(pool);
+        assert_eq!(futures.map(|future| future.result(None).unwrap()), [1, 2]);
     }
 
     /// A worker drops the last reference to its own pool.
@@ -220,6 +311,31 @@ model::scenarios! {
         pool.shutdown();
     }
 
+    /// `wait` and `as_completed`, at once, see a call that runs and one that is cancelled.
+    fn pool_waits_of_two_kinds() {
+        let pool = pool(1);
+        let futures = [(); 2].map(|_| pool.submit(|| ()).unwrap());
+        futures[1].cancel();
+        let waited = futures.to_vec();
+        let waiter = thread::spawn(move || wait(waited, None, ALL_COMPLETED).done.len());
+        assert_eq!(as_completed(futures.to_vec(), None).flatten().count(), 2);
+        assert_eq!(waiter.join().unwrap(), 2);
+        pool.shutdown();
+    }
+
+    /// `wait` for the first of two returns while the other runs.
+    fn pool_first_completed() {
+        let pool = pool(2);
+        let barrier = Arc::new(Barrier::new(2));
+        let inner = barrier.clone();
+        let slow = pool.submit(move || drop(inner.wait())).unwrap();
+        let fast = pool.submit(|| ()).unwrap();
+        let seen = wait(vec![slow.clone(), fast.clone()], None, FIRST_COMPLETED);
+        assert!(seen.done.contains(&fast) && seen.not_done.contains(&slow));
+        barrier.wait();
+        pool.shutdown();
+    }
+
     /// `map` is dropped before its first result is asked for, and the pool shut down.
     fn map_against_shutdown() {
         let pool = pool(1);
@@ -283,6 +399,21 @@ model::scenarios! {
         let future = pool.submit(|| ()).unwrap();
         drop(pool);
         assert!(matches!(future.result(None), Err(Error::Exception(_))));
+    }
+
+    /// The initializers of two workers fail, and the first of three calls is cancelled meanwhile: each future ends.
+    fn initializer_fails_beside_a_cancelled_call [preemptions(1)] () {
+        set_logger(|_| ());
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .thread_name_prefix("worker")
+            .try_initializer(|| Err::<(), _>(Exception::new(No)))
+            .build()
+            .unwrap();
+        let futures: Vec<_> = (0..3).filter_map(|_| pool.submit(|| ()).ok()).collect();
+        futures[0].cancel();
+        assert!(futures.iter().all(|future| future.result(None).is_err()));
+        pool.shutdown();
     }
 
     /// `_python_exit` returns when what was submitted is done.

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT
+// Copyright (c) 2026 The concurrent-futures developers
+
+//! What a command starts at its far end: a process that has the real worker for its child, and copies what the
+//! worker and the parent send each other. CPython has no such thing.
+
+use super::super::threading::{lock, Condition, Deadline};
+use super::connection::Connection;
+use super::frames::{frame, frame_from, Frames, Kind, LARGEST, VERSION};
+use super::process::Process;
+use super::spawn::{exit, main_arguments};
+#[cfg(unix)]
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+#[cfg(unix)]
+use std::os::unix::{io::AsFd, process::ExitStatusExt};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{mpsc, Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long to wait, after the worker's end, for what it has printed. A process of its own may hold the
+/// pipe for ever.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// How long the rest of this process has to end by itself, once the parent is gone.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Serves as a bridge, and ends the process with the status of the worker.
+pub(in super::super::super) fn bridge_main() -> ! {
+    let output = Arc::new(Output::new());
+    let status = serve(&output).unwrap_or_else(|error| {
+        let text = error.to_string();
+        let text = &text.as_bytes()[..text.len().min(LARGEST)];
+        let _ = output.send(&frame(Kind::Failed, text));
+        None
+    });
+    exit(status.map_or(1, |status| status.code().unwrap_or(128 + signal(status))))
+}
+
+fn serve(output: &Arc<Output>) -> io::Result<Option<ExitStatus>> {
+    output.send(&frame(Kind::Hello, VERSION))?;
+    let mut frames = Frames::new(standard_input());
+    let mut milliseconds = [0; 8];
+    match frames.next(refuse)? {
+        (Kind::Begin, payload) if payload.len() == 8 => milliseconds.copy_from_slice(payload),
+        _ => return Err(io::ErrorKind::InvalidData.into()),
+    }
+    let keep_alive = Duration::from_millis(u64::from_le_bytes(milliseconds));
+    let process = Arc::new(Process::start(&main_arguments(), Stdio::piped())?);
+    let parent = Arc::new(Condition::new(Parent {
+        gone: false,
+        heard: Some(Instant::now()),
+        messages: None,
+    }));
+    let spawn = |name: &str, f: Box<dyn FnOnce() + Send>| {
+        let builder = thread::Builder::new().name(name.to_owned());
+        builder.spawn(f).map(drop)
+    };
+    let its = (Arc::clone(&parent), Arc::clone(&process));
+    spawn("parent", Box::new(move || listen(frames, &its.0, &its.1)))?;
+    if keep_alive > Duration::ZERO {
+        let its = (
+            Arc::clone(&parent),
+            Arc::clone(&process),
+            Arc::clone(output),
+        );
+        let alive = move || say_something(keep_alive, &its.0, &its.1, &its.2);
+        spawn("keep-alive", Box::new(alive))?;
+    }
+    let (sender, printed) = mpsc::channel::<()>();
+    if let Some(stdout) = process.take_output() {
+        let output = Arc::clone(output);
+        let print = move || {
+            copy(Kind::Output, stdout, &output);
+            drop(sender);
+        };
+        spawn("output", Box::new(print))?;
+    }
+    let connected = process.connect(|| !parent.acquire().gone);
+    let messages = match connected {
+        Ok(messages) => Arc::new(messages),
+        Err(Some(error)) => return Err(error),
+        Err(None) => {
+            let text = match process.join() {
+                Ok(status) => format!("the worker has ended while it was starting, {status}"),
+                Err(error) => error.to_string(),
+            };
+            let _ = printed.recv_timeout(LAST_WORDS);
+            return Err(io::Error::new(io::ErrorKind::Other, text));
+        }
+    };
+    parent.acquire().messages = Some(Arc::clone(&messages));
+    output.send(&frame(Kind::Ready, &[]))?;
+    copy(Kind::Data, &*messages, output);
+    let status = process.join()?;
+    let _ = printed.recv_timeout(LAST_WORDS);
+    output.send(&frame(Kind::Ended, &raw(status).to_le_bytes()))?;
+    Ok(Some(status))
+}
+
+/// What is known of the parent.
+struct Parent {
+    gone: bool,
+    /// When the last frame had come; `None` while it is given to the worker, who takes its time.
+    heard: Option<Instant>,
+    /// The stream to the worker, once it is there.
+    messages: Option<Arc<Connection>>,
+}
+
+/// Does what the parent wants, until it is gone.
+fn listen(mut frames: Frames<Input>, parent: &Condition<Parent>, process: &Process) {
+    while let Ok((kind, payload)) = frames.next(refuse) {
+        let mut state = parent.acquire();
+        state.heard = None;
+        let messages = state.messages.clone();
+        drop(state);
+        match (kind, messages) {
+            // An error: the worker has ended, which is reported elsewhere.
+            (Kind::Data, Some(messages)) => drop(messages.send_bytes(payload)),
+            (Kind::Close, Some(messages)) => messages.shutdown(Shutdown::Write),
+            (Kind::Terminate, _) => process.terminate(),
+            (Kind::Alive, _) => {}
+            _ => break,
+        }
+        parent.acquire().heard = Some(Instant::now());
+    }
+    leave(parent, process);
+}
+
+/// Lets the parent hear of this side, and listens to its silence.
+fn say_something(
+    keep_alive: Duration,
+    parent: &Condition<Parent>,
+    process: &Process,
+    output: &Output,
+) {
+    let alive = frame(Kind::Alive, &[]);
+    loop {
+        let deadline = Deadline::after(Some(keep_alive / 4));
+        let state = parent.wait_for(|parent| parent.gone, deadline);
+        let silent = |heard: Instant| heard.elapsed() > keep_alive;
+        if state.gone || state.heard.map_or(false, silent) {
+            break;
+        }
+        drop(state);
+        // One that is writing says something, too.
+        if let Some(Err(_)) = output.try_send(&alive) {
+            break;
+        }
+    }
+    leave(parent, process);
+}
+
+/// The parent is gone: so is the worker, then, and this process.
+fn leave(parent: &Condition<Parent>, process: &Process) {
+    parent.acquire().gone = true;
+    process.kill();
+    thread::sleep(GRACE);
+    exit(1);
+}
+
+/// What is printed towards the worker is no text.
+fn refuse(_: &[u8]) -> io::Result<()> {
+    Err(io::ErrorKind::InvalidData.into())
+}
+
+/// Sends the parent what a stream brings, until it ends, or nobody listens.
+fn copy(kind: Kind, mut stream: impl Read, output: &Output) {
+    let mut buffer = Vec::new();
+    while let Ok(Some(frame)) = frame_from(kind, &mut stream, &mut buffer) {
+        if output.send(frame).is_err() {
+            break;
+        }
+    }
+}
+
+/// Standard output, one frame at a time. Past the buffer of std's, which would send a frame in pieces.
+struct Output(Mutex<Box<dyn Write + Send>>);
+
+impl Output {
+    fn new() -> Self {
+        Output(Mutex::new(standard_output()))
+    }
+
+    fn send(&self, frame: &[u8]) -> io::Result<()> {
+        Self::write(&mut **lock(&self.0), frame)
+    }
+
+    /// Nothing, if somebody else is sending.
+    fn try_send(&self, frame: &[u8]) -> Option<io::Result<()>> {
+        let mut output = self.0.try_lock().ok()?;
+        Some(Self::write(&mut **output, frame))
+    }
+
+    fn write(output: &mut dyn Write, frame: &[u8]) -> io::Result<()> {
+        // What somebody prints in this process comes before a frame, or behind it.
+        let _stdout = io::stdout().lock();
+        output.write_all(frame)?;
+        output.flush()
+    }
+}
+
+#[cfg(unix)]
+fn standard_output() -> Box<dyn Write + Send> {
+    match io::stdout().as_fd().try_clone_to_owned() {
+        Ok(owned) => Box::new(File::from(owned)),
+        Err(_) => Box::new(io::stdout()),
+    }
+}
+
+#[cfg(not(unix))]
+fn standard_output() -> Box<dyn Write + Send> {
+    Box::new(io::stdout())
+}
+
+type Input = Box<dyn Read + Send>;
+
+#[cfg(unix)]
+fn standard_input() -> Input {
+    match io::stdin().as_fd().try_clone_to_owned() {
+        Ok(owned) => Box::new(File::from(owned)),
+        Err(_) => Box::new(io::stdin()),
+    }
+}
+
+#[cfg(not(unix))]
+fn standard_input() -> Input {
+    Box::new(io::stdin())
+}
+
+/// As a parent makes an `ExitStatus` of it again.
+#[cfg(unix)]
+fn raw(status: ExitStatus) -> i32 {
+    status.into_raw()
+}
+
+#[cfg(not(unix))]
+fn raw(status: ExitStatus) -> i32 {
+    (status.code().unwrap_or(1) & 0xff) << 8
+}
+
+#[cfg(unix)]
+fn signal(status: ExitStatus) -> i32 {
+    status.signal().unwrap_or(0)
+}
+
+#[cfg(not(unix))]
+fn signal(_: ExitStatus) -> i32 {
+    0
+}
