@@ -697,7 +697,8 @@ fn initializers_that_fail() {
 /// A worker that is none: it has the real one started, and stands between it and the pool. What it does to
 /// the bytes is said by its last argument but one: `cut-100` ends after the worker's first 100 bytes,
 /// `flip-100` turns over some bits of the byte behind them, `insert-100` puts some bytes there,
-/// `leave-100` leaves some out. `deaf-0` replies now and then, and reads nothing.
+/// `leave-100` leaves some out. `deaf-100` reads
+/// nothing, and replies when a [`Holder`] at port 100 lets it.
 #[test]
 fn stranger_entry() {
     let arguments: Vec<_> = env::args().collect();
@@ -748,7 +749,7 @@ fn stranger_entry() {
         let _ = to.write_all(&greeting);
         let _ = worker.kill();
         loop {
-            thread::sleep(Duration::from_millis(20));
+            hold(at as u16);
             // As if the call had returned an empty list.
             let reply = [&9_u64.to_le_bytes()[..], &[1], &[0; 8]].concat();
             if to.write_all(&reply).is_err() {
@@ -853,28 +854,33 @@ fn through_a_stranger(fault: &str, on_crash: OnCrash) {
 #[test]
 fn a_stranger_that_does_not_read() {
     watchdog("a stranger that does not read", |steps| {
+        let holder = Holder::new();
         let mut arguments = entry("stranger_entry");
-        arguments.push("deaf-0".to_owned());
+        arguments.push(format!("deaf-{}", holder.port()));
         let pool = builder(1)
             .worker_args(arguments)
             .on_crash(OnCrash::FailCall)
             .build()
             .unwrap();
-        let mut first = None;
-        for n in 0..200 {
+        let mut pids = Vec::new();
+        for n in 0..1000 {
             steps.at(format!("call {n}"));
-            let call = match pool.submit(echo, vec![1; 4_000]) {
-                Ok(call) => call,
-                // It replied when nothing was asked, three times in a row.
-                Err(SubmitError::Broken(_)) => break,
-                Err(error) => panic!("{error}"),
-            };
-            let _ = call.exception(None);
-            let now = pool.pids();
-            if *first.get_or_insert_with(|| now.clone()) != now && n > 40 {
+            let call = pool.submit(echo, vec![1; 4_000]).unwrap();
+            while !call.done() {
+                let pid = holder.entered().pid;
+                pids.push(pid);
+                // The last request of one that was killed is followed by one of the next.
+                until(steps, &format!("call {n} is done"), || {
+                    call.done() || !pool.pids().contains(&pid)
+                });
+            }
+            assert_eq!(call.result(None).unwrap(), []);
+            pids.dedup();
+            if pids.len() > 1 {
                 break;
             }
         }
+        assert!(pids.len() > 1, "there was room for all calls");
         steps.at("shutdown");
         pool.kill_workers();
         pool.shutdown();
