@@ -12,8 +12,8 @@
 //! - A wait *needs* all its futures (`result`, `exception`, `ALL_COMPLETED`; any wait with one future left),
 //!   or has a *choice* of them. It is *over* when what it waits for has happened.
 //! - A wait is *for good* if it has no time-out.
-//! - A worker is *blocked* if it waits for own futures only. A pool is *stuck* if all its workers are
-//!   blocked, for good, and none of these waits is over.
+//! - A worker is *blocked* if of what it waits for, all that is not done is own futures. A pool is *stuck* if
+//!   all its workers are blocked, for good, and none of these waits is over.
 //!
 //! What a wait for good needs, the worker runs at once. No program comes to hang by that which would get
 //! on otherwise: the worker does nothing until that call is done, whoever runs it. If the call, in its
@@ -181,6 +181,10 @@ impl Worker {
         }
     }
 
+    pub(super) fn number(&self) -> PoolNumber {
+        self.workers.number
+    }
+
     /// Makes this thread that worker, until the guard is dropped.
     pub(in super::super) fn enter(self) -> Entered {
         let _ = WORKER.try_with(|worker| worker.replace(Some(Rc::new(self))));
@@ -221,7 +225,7 @@ impl Worker {
         needs_all: bool,
         deadline: Deadline,
     ) {
-        let number = self.workers.number;
+        let number = self.number();
         let for_good = matches!(deadline, Deadline::Never);
         let may_help = for_good && self.levels.get() > 0;
         if may_help && needs_all {
@@ -230,12 +234,14 @@ impl Worker {
                 candidates.pass();
             }
         }
-        if candidates.pool != Some(number) {
-            // Whatever the others are at, this wait may end from elsewhere.
-            waiter.base().event.wait(deadline);
-            return;
-        }
         while !waiter.is_over() && !deadline.has_passed() {
+            if candidates.any_elsewhere(fs, number) {
+                // Whatever the others are at, this wait may end from elsewhere. Or only own futures may come
+                // to be left: of a mixture, each sets the event.
+                waiter.base().event.wait(deadline);
+                waiter.base().event.clear();
+                continue;
+            }
             let queued = candidates.queued(fs, number);
             let act = self.workers.block(Wait {
                 waiter: Arc::clone(waiter),
@@ -292,7 +298,7 @@ impl<T> Future<T> {
     /// pool's workers, it runs the call, or waits here.
     pub(super) fn wait_as_worker(&self, pool: PoolNumber, deadline: Deadline) {
         let worker = match Worker::current() {
-            Some(worker) if worker.workers.number == pool => worker,
+            Some(worker) if worker.number() == pool => worker,
             _ => return,
         };
         if matches!(deadline, Deadline::Never) && worker.run(self) {
@@ -300,10 +306,9 @@ impl<T> Future<T> {
         }
         let fs = Futures::new([self]);
         let acquired = _AcquireFutures::new(&fs);
-        let mut candidates = acquired.candidates();
         let (waiter, installed) = _create_and_install_waiters(acquired, ReturnWhen::AllCompleted);
         if !installed.is_empty() {
-            worker.wait(&fs, &mut candidates, &waiter, true, deadline);
+            worker.wait(&fs, &mut Candidates::default(), &waiter, true, deadline);
         }
         fs.uninstall(installed);
     }
