@@ -797,6 +797,42 @@ fn a_worker_is_stuck_when_what_is_left_is_its_own() {
 }
 
 #[test]
+fn a_call_that_is_helped_within_callbacks_has_its_own() {
+    /// Calls `f` in a callback of a callback, and so on.
+    fn nest(left: usize, f: Box<dyn FnOnce() + Send>) {
+        if left == 0 {
+            return f();
+        }
+        let future = Future::new();
+        future.add_done_callback(move |_| nest(left - 1, f));
+        future.set_result(()).unwrap();
+    }
+    watchdog("a call that waits for its own callback", |steps| {
+        for depth in 0..20 {
+            steps.at(format!("within {depth} callbacks"));
+            let pool = ThreadPoolExecutor::new(1).unwrap();
+            let inner = pool.clone();
+            let outer = pool.submit(move || {
+                let wait_for_call = move || {
+                    let call = inner.submit(|| {
+                        let called = Gate::new();
+                        let its_called = called.clone();
+                        let future = Future::new();
+                        future.add_done_callback(move |_| its_called.open());
+                        future.set_result(()).unwrap();
+                        called.wait();
+                    });
+                    call.unwrap().result(None).unwrap();
+                };
+                nest(depth, Box::new(wait_for_call));
+            });
+            outer.unwrap().result(None).unwrap();
+            pool.shutdown();
+        }
+    });
+}
+
+#[test]
 fn a_wait_that_is_over_meanwhile_is_not_helped() {
     watchdog(
         "the other worker waits, too, after it has ended the wait",

@@ -36,6 +36,7 @@
 use super::super::stdlib::keyed_list::KeyedList;
 use super::super::stdlib::threading::{lock, Deadline};
 use super::futures::Candidates;
+use super::nesting::Nesting;
 use super::{
     _AcquireFutures, _create_and_install_waiters, AsCompleted, Future, Futures, PoolNumber,
     ReturnWhen, Waitable, Waiter, LOGGER,
@@ -198,21 +199,30 @@ impl Worker {
         worker.unwrap_or(None)
     }
 
+    /// How many levels there are left within a call that is run here; `None` if this would nest too deeply.
+    fn levels_within(&self) -> Option<usize> {
+        // The callbacks that this thread is in need stack, too: eight of them as much as a call.
+        let needed = 1 + Nesting::depth() / 8;
+        self.levels.get().checked_sub(needed)
+    }
+
     /// Runs the call of an own future, if it is still queued and this does not nest too deeply. Returns
     /// whether it did.
     pub(super) fn run<T>(&self, future: &Future<T>) -> bool {
-        struct Level<'a>(&'a Cell<usize>);
+        struct Level<'a>(&'a Cell<usize>, usize);
         impl Drop for Level<'_> {
             fn drop(&mut self) {
-                self.0.set(self.0.get() + 1);
+                self.0.set(self.1);
             }
         }
-        let levels = match self.levels.get().checked_sub(1) {
+        let levels = match self.levels_within() {
             Some(levels) => levels,
             None => return false,
         };
-        self.levels.set(levels);
-        let _level = Level(&self.levels);
+        let _level = Level(&self.levels, self.levels.replace(levels));
+        // The worker goes on when the call is done. What the call leaves to an outermost level of callbacks
+        // must not be left to one that goes on only then.
+        let _outer_levels = Nesting::set_aside();
         future.core.work.help(future, &self.unfinished)
     }
 
@@ -227,7 +237,7 @@ impl Worker {
     ) {
         let number = self.number();
         let for_good = matches!(deadline, Deadline::Never);
-        let may_help = for_good && self.levels.get() > 0;
+        let may_help = for_good && self.levels_within().is_some();
         if may_help && needs_all {
             while let Some(future) = candidates.queued(fs, number) {
                 future.run(self);
