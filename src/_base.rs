@@ -306,21 +306,24 @@ struct _AllCompletedWaiter {
     num_pending_calls: Mutex<usize>,
     /// Whether a future with an exception sets the event, too.
     stop_on_exception: bool,
+    /// Whether every future does, for a worker that looks which are left; see `worker.rs`.
+    tells_each: bool,
 }
 
 impl _AllCompletedWaiter {
-    fn new(num_pending_calls: usize, stop_on_exception: bool) -> Self {
+    fn new(num_pending_calls: usize, stop_on_exception: bool, tells_each: bool) -> Self {
         _AllCompletedWaiter {
             base: _Waiter::new(),
             num_pending_calls: Mutex::new(num_pending_calls),
             stop_on_exception,
+            tells_each,
         }
     }
 
     fn _decrement_pending_calls(&self) {
         let mut num_pending_calls = lock(&self.num_pending_calls);
         *num_pending_calls = num_pending_calls.saturating_sub(1);
-        if *num_pending_calls == 0 {
+        if *num_pending_calls == 0 || self.tells_each {
             self.base.event.set();
         }
     }
@@ -418,10 +421,14 @@ fn _create_and_install_waiters(
     return_when: ReturnWhen,
 ) -> (Arc<dyn Waiter>, Vec<Installed>) {
     let pending_count = fs.not_done.len();
+    let all = |stop_on_exception| {
+        let tells_each = Worker::current().map_or(false, |worker| fs.are_mixed(&worker));
+        _AllCompletedWaiter::new(pending_count, stop_on_exception, tells_each)
+    };
     let waiter: Arc<dyn Waiter> = match return_when {
         ReturnWhen::FirstCompleted => Arc::new(_FirstCompletedWaiter(_Waiter::new())),
-        ReturnWhen::FirstException => Arc::new(_AllCompletedWaiter::new(pending_count, true)),
-        ReturnWhen::AllCompleted => Arc::new(_AllCompletedWaiter::new(pending_count, false)),
+        ReturnWhen::FirstException => Arc::new(all(true)),
+        ReturnWhen::AllCompleted => Arc::new(all(false)),
     };
     let installed = fs.install(&waiter);
     (waiter, installed)
@@ -509,7 +516,6 @@ pub fn as_completed<T, F: Waitable<T>>(
     let waiter = Arc::new(_AsCompletedWaiter(_Waiter::new()));
     let mut acquired = _AcquireFutures::new(&fs);
     let done = mem::take(&mut acquired.done);
-    let candidates = acquired.candidates();
     let dyn_waiter: Arc<dyn Waiter> = Arc::clone(&waiter) as _;
     let installed = acquired.install(&dyn_waiter);
     AsCompleted {
@@ -518,7 +524,7 @@ pub fn as_completed<T, F: Waitable<T>>(
         fs,
         waiter,
         installed,
-        candidates,
+        candidates: Candidates::default(),
         deadline,
         value: PhantomData,
     }
@@ -637,7 +643,6 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
     if enough || acquired.not_done.is_empty() {
         drop(acquired);
     } else {
-        let mut candidates = acquired.candidates();
         let (waiter, installed) = _create_and_install_waiters(acquired, return_when);
         let add_finished_futures = |done: &mut Positions| {
             let finished_futures = mem::take(&mut *lock(&waiter.base().finished_futures));
@@ -645,7 +650,7 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
         };
         if let Some(worker) = Worker::current() {
             let all = return_when == ReturnWhen::AllCompleted || installed.len() == 1;
-            worker.wait(&fs, &mut candidates, &waiter, all, deadline);
+            worker.wait(&fs, &mut Candidates::default(), &waiter, all, deadline);
         } else {
             waiter.base().event.wait(deadline);
         }

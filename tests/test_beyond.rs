@@ -738,6 +738,100 @@ fn a_worker_that_waits_for_others_too_is_not_stuck() {
     });
 }
 
+/// A worker waits for a promise and for two calls of its own pool, of which it has a choice. Once the promise is
+/// kept, it waits for its own pool only.
+#[test]
+fn a_worker_is_stuck_when_what_is_left_is_its_own() {
+    watchdog("a mixture of which the others are done", |steps| {
+        for round in rounds(20, 500) {
+            steps.at(format!("the only worker, round {round}"));
+            let pool = ThreadPoolExecutor::new(1).unwrap();
+            let (inner, promise, waits) = (pool.clone(), Promise::new(), Gate::new());
+            let (promised, its_waits) = (promise.future(), waits.clone());
+            let mut random = Random::new(round as u64);
+            let outer = pool.submit(move || {
+                let [one, two] = [0, 1].map(|_| inner.submit(|| ()).unwrap());
+                let all = [one, promised, two];
+                its_waits.open();
+                match round % 2 {
+                    0 => wait(all, None, FIRST_EXCEPTION).done.len(),
+                    _ => as_completed(all, None).map(Result::unwrap).count(),
+                }
+            });
+            waits.wait();
+            random.pause();
+            promise.set_result(()).unwrap();
+            assert_eq!(outer.unwrap().result(None).unwrap(), 3);
+            pool.shutdown();
+        }
+        for round in rounds(20, 500) {
+            steps.at(format!("the other worker has a choice, round {round}"));
+            let pool = ThreadPoolExecutor::new(2).unwrap();
+            let (inner, promise, promised) = {
+                let promise = Promise::new();
+                let promised = promise.future();
+                (pool.clone(), promise, promised)
+            };
+            let (started, both) = (Gate::new(), Gate::new());
+            let (its_started, its_both) = (started.clone(), both.clone());
+            let choice = pool.submit(move || {
+                its_started.open();
+                its_both.wait();
+                let two = [0, 1].map(|_| inner.submit(|| ()).unwrap());
+                wait(two, None, FIRST_COMPLETED).done.len()
+            });
+            let choice = choice.unwrap();
+            started.wait();
+            let mixture = pool.submit(move || {
+                both.open();
+                wait([choice, promised.clone()], None, ALL_COMPLETED)
+                    .done
+                    .len()
+            });
+            Random::new(round as u64).pause();
+            promise.set_result(1).unwrap();
+            assert_eq!(mixture.unwrap().result(None).unwrap(), 2);
+            pool.shutdown();
+        }
+    });
+}
+
+#[test]
+fn a_call_that_is_helped_within_callbacks_has_its_own() {
+    /// Calls `f` in a callback of a callback, and so on.
+    fn nest(left: usize, f: Box<dyn FnOnce() + Send>) {
+        if left == 0 {
+            return f();
+        }
+        let future = Future::new();
+        future.add_done_callback(move |_| nest(left - 1, f));
+        future.set_result(()).unwrap();
+    }
+    watchdog("a call that waits for its own callback", |steps| {
+        for depth in 0..20 {
+            steps.at(format!("within {depth} callbacks"));
+            let pool = ThreadPoolExecutor::new(1).unwrap();
+            let inner = pool.clone();
+            let outer = pool.submit(move || {
+                let wait_for_call = move || {
+                    let call = inner.submit(|| {
+                        let called = Gate::new();
+                        let its_called = called.clone();
+                        let future = Future::new();
+                        future.add_done_callback(move |_| its_called.open());
+                        future.set_result(()).unwrap();
+                        called.wait();
+                    });
+                    call.unwrap().result(None).unwrap();
+                };
+                nest(depth, Box::new(wait_for_call));
+            });
+            outer.unwrap().result(None).unwrap();
+            pool.shutdown();
+        }
+    });
+}
+
 #[test]
 fn a_wait_that_is_over_meanwhile_is_not_helped() {
     watchdog(

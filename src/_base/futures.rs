@@ -68,6 +68,9 @@ pub(super) trait Queued {
     /// Whether it is in the queue of that pool.
     fn is_queued(&self, pool: PoolNumber) -> bool;
 
+    /// Whether it is not done, and another pool made it, or none.
+    fn is_elsewhere(&self, pool: PoolNumber) -> bool;
+
     fn run(&self, worker: &Worker) -> bool;
 }
 
@@ -77,17 +80,23 @@ impl<T> Queued for Future<T> {
         shared.state == State::Pending && shared.pool == Some(pool)
     }
 
+    fn is_elsewhere(&self, pool: PoolNumber) -> bool {
+        let shared = self.acquire();
+        !shared.state.is_final() && shared.pool != Some(pool)
+    }
+
     fn run(&self, worker: &Worker) -> bool {
         worker.run(self)
     }
 }
 
 /// Those of several futures whose calls a worker may have to run.
+#[derive(Default)]
 pub(super) struct Candidates {
-    /// The pool that made all of them, if one pool did.
-    pub(super) pool: Option<PoolNumber>,
     /// None before this position is queued any more, or a worker has just tried to run it.
     from: usize,
+    /// None before this position is both elsewhere and not done.
+    elsewhere: usize,
 }
 
 impl Candidates {
@@ -106,6 +115,21 @@ impl Candidates {
         None
     }
 
+    /// Whether one that is not done yet does not come from that pool.
+    pub(super) fn any_elsewhere<T, F: Waitable<T>>(
+        &mut self,
+        fs: &Futures<F>,
+        pool: PoolNumber,
+    ) -> bool {
+        while self.elsewhere < fs.given.len() {
+            match fs.get(self.elsewhere) {
+                Some(it) if it.future.is_elsewhere(pool) => return true,
+                _ => self.elsewhere += 1,
+            }
+        }
+        false
+    }
+
     /// Whoever has tried to run the first one is done with it: it is not queued any more, even if it is
     /// still pending because another worker has only just taken it out of the queue.
     pub(super) fn pass(&mut self) {
@@ -114,14 +138,12 @@ impl Candidates {
 }
 
 impl _AcquireFutures<'_> {
-    /// Of the futures that are held.
-    pub(super) fn candidates(&self) -> Candidates {
-        let mut pools = self.not_done.iter().map(|(_, shared)| shared.pool);
-        let first = pools.next().unwrap_or(None);
-        Candidates {
-            pool: first.filter(|_| pools.all(|pool| pool == first)),
-            from: 0,
-        }
+    /// Whether of those that are held, some come from this worker's pool, and others do not.
+    pub(super) fn are_mixed(&self, worker: &Worker) -> bool {
+        let is_own = |pool: Option<PoolNumber>| pool == Some(worker.number());
+        let mut owns = self.not_done.iter().map(|(_, shared)| is_own(shared.pool));
+        let first = owns.next();
+        owns.any(|own| Some(own) != first)
     }
 }
 

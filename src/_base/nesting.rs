@@ -6,7 +6,7 @@
 use super::LOGGER;
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 
 /// One level of callbacks, or of dropping them, within others.
 ///
@@ -17,6 +17,7 @@ use std::mem::ManuallyDrop;
 /// three hundred ends with a `RecursionError` in the log, and what is left of it is never completed.)
 pub(super) struct Nesting;
 
+#[derive(Default)]
 struct Nested {
     /// How many levels there are on this thread.
     depth: usize,
@@ -53,6 +54,18 @@ impl Nesting {
         entered.unwrap_or_else(|_| Some(Nesting))
     }
 
+    /// How many levels there are on this thread.
+    pub(super) fn depth() -> usize {
+        let depth = NESTED.try_with(|nested| nested.borrow().depth);
+        depth.unwrap_or(0)
+    }
+
+    /// Until what this returns is dropped, this thread is as one without any level.
+    pub(super) fn set_aside() -> SetAside {
+        let nested = NESTED.try_with(|nested| mem::take(&mut *nested.borrow_mut()));
+        SetAside(nested.ok())
+    }
+
     /// Leaves something to the outermost level.
     pub(super) fn postpone(work: Box<dyn FnOnce()>) {
         NESTED.with(|nested| nested.borrow_mut().postponed.push_back(work));
@@ -80,6 +93,17 @@ impl Drop for Nesting {
     fn drop(&mut self) {
         while let Some(work) = Nesting::leave() {
             LOGGER.log_panic("exception ignored in a postponed callback", work);
+        }
+    }
+}
+
+/// The levels of this thread, to be given back by the drop of this, when there are none again.
+pub(super) struct SetAside(Option<Nested>);
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        if let Some(outer) = self.0.take() {
+            NESTED.with(|nested| *nested.borrow_mut() = outer);
         }
     }
 }

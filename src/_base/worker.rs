@@ -12,8 +12,8 @@
 //! - A wait *needs* all its futures (`result`, `exception`, `ALL_COMPLETED`; any wait with one future left),
 //!   or has a *choice* of them. It is *over* when what it waits for has happened.
 //! - A wait is *for good* if it has no time-out.
-//! - A worker is *blocked* if it waits for own futures only. A pool is *stuck* if all its workers are
-//!   blocked, for good, and none of these waits is over.
+//! - A worker is *blocked* if of what it waits for, all that is not done is own futures. A pool is *stuck* if
+//!   all its workers are blocked, for good, and none of these waits is over.
 //!
 //! What a wait for good needs, the worker runs at once. No program comes to hang by that which would get
 //! on otherwise: the worker does nothing until that call is done, whoever runs it. If the call, in its
@@ -36,6 +36,7 @@
 use super::super::stdlib::keyed_list::KeyedList;
 use super::super::stdlib::threading::{lock, Deadline};
 use super::futures::Candidates;
+use super::nesting::Nesting;
 use super::{
     _AcquireFutures, _create_and_install_waiters, AsCompleted, Future, Futures, PoolNumber,
     ReturnWhen, Waitable, Waiter, LOGGER,
@@ -181,6 +182,10 @@ impl Worker {
         }
     }
 
+    pub(super) fn number(&self) -> PoolNumber {
+        self.workers.number
+    }
+
     /// Makes this thread that worker, until the guard is dropped.
     pub(in super::super) fn enter(self) -> Entered {
         let _ = WORKER.try_with(|worker| worker.replace(Some(Rc::new(self))));
@@ -194,21 +199,30 @@ impl Worker {
         worker.unwrap_or(None)
     }
 
+    /// How many levels there are left within a call that is run here; `None` if this would nest too deeply.
+    fn levels_within(&self) -> Option<usize> {
+        // The callbacks that this thread is in need stack, too: eight of them as much as a call.
+        let needed = 1 + Nesting::depth() / 8;
+        self.levels.get().checked_sub(needed)
+    }
+
     /// Runs the call of an own future, if it is still queued and this does not nest too deeply. Returns
     /// whether it did.
     pub(super) fn run<T>(&self, future: &Future<T>) -> bool {
-        struct Level<'a>(&'a Cell<usize>);
+        struct Level<'a>(&'a Cell<usize>, usize);
         impl Drop for Level<'_> {
             fn drop(&mut self) {
-                self.0.set(self.0.get() + 1);
+                self.0.set(self.1);
             }
         }
-        let levels = match self.levels.get().checked_sub(1) {
+        let levels = match self.levels_within() {
             Some(levels) => levels,
             None => return false,
         };
-        self.levels.set(levels);
-        let _level = Level(&self.levels);
+        let _level = Level(&self.levels, self.levels.replace(levels));
+        // The worker goes on when the call is done. What the call leaves to an outermost level of callbacks
+        // must not be left to one that goes on only then.
+        let _outer_levels = Nesting::set_aside();
         future.core.work.help(future, &self.unfinished)
     }
 
@@ -221,21 +235,23 @@ impl Worker {
         needs_all: bool,
         deadline: Deadline,
     ) {
-        let number = self.workers.number;
+        let number = self.number();
         let for_good = matches!(deadline, Deadline::Never);
-        let may_help = for_good && self.levels.get() > 0;
+        let may_help = for_good && self.levels_within().is_some();
         if may_help && needs_all {
             while let Some(future) = candidates.queued(fs, number) {
                 future.run(self);
                 candidates.pass();
             }
         }
-        if candidates.pool != Some(number) {
-            // Whatever the others are at, this wait may end from elsewhere.
-            waiter.base().event.wait(deadline);
-            return;
-        }
         while !waiter.is_over() && !deadline.has_passed() {
+            if candidates.any_elsewhere(fs, number) {
+                // Whatever the others are at, this wait may end from elsewhere. Or only own futures may come
+                // to be left: of a mixture, each sets the event.
+                waiter.base().event.wait(deadline);
+                waiter.base().event.clear();
+                continue;
+            }
             let queued = candidates.queued(fs, number);
             let act = self.workers.block(Wait {
                 waiter: Arc::clone(waiter),
@@ -292,7 +308,7 @@ impl<T> Future<T> {
     /// pool's workers, it runs the call, or waits here.
     pub(super) fn wait_as_worker(&self, pool: PoolNumber, deadline: Deadline) {
         let worker = match Worker::current() {
-            Some(worker) if worker.workers.number == pool => worker,
+            Some(worker) if worker.number() == pool => worker,
             _ => return,
         };
         if matches!(deadline, Deadline::Never) && worker.run(self) {
@@ -300,10 +316,9 @@ impl<T> Future<T> {
         }
         let fs = Futures::new([self]);
         let acquired = _AcquireFutures::new(&fs);
-        let mut candidates = acquired.candidates();
         let (waiter, installed) = _create_and_install_waiters(acquired, ReturnWhen::AllCompleted);
         if !installed.is_empty() {
-            worker.wait(&fs, &mut candidates, &waiter, true, deadline);
+            worker.wait(&fs, &mut Candidates::default(), &waiter, true, deadline);
         }
         fs.uninstall(installed);
     }
