@@ -38,7 +38,7 @@ mod worker;
 use self::callback::Callback;
 pub(super) use self::executor::Cause;
 use self::executor::{Exit, TryExit};
-use self::futures::{Candidates, Erased, Futures};
+use self::futures::{Candidates, Erased, Futures, Several};
 use self::lent::{Borrowers, LentValue};
 pub(super) use self::map::{Chunk, NextTask};
 use self::nesting::Nesting;
@@ -650,7 +650,9 @@ pub fn wait<T, F: Waitable<T, Handle = F>>(
         };
         if let Some(worker) = Worker::current() {
             let all = return_when == ReturnWhen::AllCompleted || installed.len() == 1;
-            worker.wait(&fs, &mut Candidates::default(), &waiter, all, deadline);
+            let mut candidates = Candidates::default();
+            let mut wanted = Several::new(&fs, &mut candidates);
+            worker.wait(&mut wanted, &waiter, all, deadline);
         } else {
             waiter.base().event.wait(deadline);
         }

@@ -9,6 +9,7 @@ use super::{
 };
 use std::fmt;
 use std::hash::Hash;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// What [`wait`](super::wait) and [`as_completed`](super::as_completed) take: a [`Future`], an
@@ -90,7 +91,37 @@ impl<T> Queued for Future<T> {
     }
 }
 
-/// Those of several futures whose calls a worker may have to run.
+/// What a worker waits for.
+pub(super) trait Wanted {
+    /// The first that is queued in that pool, in the order given.
+    fn queued(&mut self, pool: PoolNumber) -> Option<&dyn Queued>;
+
+    /// Whether one that is not done yet does not come from that pool.
+    fn any_elsewhere(&mut self, pool: PoolNumber) -> bool;
+
+    /// Whoever has tried to run the first one is done with it: it is not queued any more, even if it is
+    /// still pending because another worker has only just taken it out of the queue.
+    fn pass(&mut self);
+}
+
+/// The one future that a worker waits for, which its own pool made. `None` once it was passed.
+pub(super) struct One<'a>(pub(super) Option<&'a dyn Queued>);
+
+impl Wanted for One<'_> {
+    fn queued(&mut self, pool: PoolNumber) -> Option<&dyn Queued> {
+        self.0.filter(|future| future.is_queued(pool))
+    }
+
+    fn any_elsewhere(&mut self, _: PoolNumber) -> bool {
+        false
+    }
+
+    fn pass(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// How far a worker has come with the futures that it waits for.
 #[derive(Default)]
 pub(super) struct Candidates {
     /// None before this position is queued any more, or a worker has just tried to run it.
@@ -99,41 +130,48 @@ pub(super) struct Candidates {
     elsewhere: usize,
 }
 
-impl Candidates {
-    /// The first that is queued in that pool, in the order given.
-    pub(super) fn queued<'a, T, F: Waitable<T>>(
-        &mut self,
-        fs: &'a Futures<F>,
-        pool: PoolNumber,
-    ) -> Option<&'a dyn Queued> {
-        while self.from < fs.given.len() {
-            match fs.get(self.from) {
+/// Several that a worker waits for.
+pub(super) struct Several<'a, T, F> {
+    fs: &'a Futures<F>,
+    candidates: &'a mut Candidates,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<'a, T, F: Waitable<T>> Several<'a, T, F> {
+    pub(super) fn new(fs: &'a Futures<F>, candidates: &'a mut Candidates) -> Self {
+        Several {
+            fs,
+            candidates,
+            value: PhantomData,
+        }
+    }
+}
+
+impl<T, F: Waitable<T>> Wanted for Several<'_, T, F> {
+    fn queued(&mut self, pool: PoolNumber) -> Option<&dyn Queued> {
+        let from = &mut self.candidates.from;
+        while *from < self.fs.given.len() {
+            match self.fs.get(*from) {
                 Some(it) if it.future.is_queued(pool) => return Some(it.future),
-                _ => self.from += 1,
+                _ => *from += 1,
             }
         }
         None
     }
 
-    /// Whether one that is not done yet does not come from that pool.
-    pub(super) fn any_elsewhere<T, F: Waitable<T>>(
-        &mut self,
-        fs: &Futures<F>,
-        pool: PoolNumber,
-    ) -> bool {
-        while self.elsewhere < fs.given.len() {
-            match fs.get(self.elsewhere) {
+    fn any_elsewhere(&mut self, pool: PoolNumber) -> bool {
+        let elsewhere = &mut self.candidates.elsewhere;
+        while *elsewhere < self.fs.given.len() {
+            match self.fs.get(*elsewhere) {
                 Some(it) if it.future.is_elsewhere(pool) => return true,
-                _ => self.elsewhere += 1,
+                _ => *elsewhere += 1,
             }
         }
         false
     }
 
-    /// Whoever has tried to run the first one is done with it: it is not queued any more, even if it is
-    /// still pending because another worker has only just taken it out of the queue.
-    pub(super) fn pass(&mut self) {
-        self.from += 1;
+    fn pass(&mut self) {
+        self.candidates.from += 1;
     }
 }
 

@@ -35,11 +35,10 @@
 
 use super::super::stdlib::keyed_list::KeyedList;
 use super::super::stdlib::threading::{lock, Deadline};
-use super::futures::Candidates;
+use super::futures::{One, Several, Wanted};
 use super::nesting::Nesting;
 use super::{
-    _AcquireFutures, _create_and_install_waiters, AsCompleted, Future, Futures, PoolNumber,
-    ReturnWhen, Waitable, Waiter, LOGGER,
+    _FirstCompletedWaiter, _Waiter, AsCompleted, Future, PoolNumber, Waitable, Waiter, LOGGER,
 };
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -227,10 +226,9 @@ impl Worker {
     }
 
     /// What this worker does in place of waiting for the waiter's event.
-    pub(super) fn wait<T, F: Waitable<T>>(
+    pub(super) fn wait(
         &self,
-        fs: &Futures<F>,
-        candidates: &mut Candidates,
+        wanted: &mut dyn Wanted,
         waiter: &Arc<dyn Waiter>,
         needs_all: bool,
         deadline: Deadline,
@@ -239,20 +237,20 @@ impl Worker {
         let for_good = matches!(deadline, Deadline::Never);
         let may_help = for_good && self.levels_within().is_some();
         if may_help && needs_all {
-            while let Some(future) = candidates.queued(fs, number) {
+            while let Some(future) = wanted.queued(number) {
                 future.run(self);
-                candidates.pass();
+                wanted.pass();
             }
         }
         while !waiter.is_over() && !deadline.has_passed() {
-            if candidates.any_elsewhere(fs, number) {
+            if wanted.any_elsewhere(number) {
                 // Whatever the others are at, this wait may end from elsewhere. Or only own futures may come
                 // to be left: of a mixture, each sets the event.
                 waiter.base().event.wait(deadline);
                 waiter.base().event.clear();
                 continue;
             }
-            let queued = candidates.queued(fs, number);
+            let queued = wanted.queued(number);
             let act = self.workers.block(Wait {
                 waiter: Arc::clone(waiter),
                 for_good,
@@ -268,7 +266,7 @@ impl Worker {
                 }
                 (Act::Help, Some(future)) => {
                     future.run(self);
-                    candidates.pass();
+                    wanted.pass();
                 }
                 (Act::Help, None) => {}
                 (Act::Warn, _) => self.workers.warn(),
@@ -281,9 +279,9 @@ impl Worker {
     /// [`wait`](Worker::wait), until the iterator has a future to yield.
     pub(super) fn wait_for_next<T, F: Waitable<T>>(&self, iterator: &mut AsCompleted<T, F>) {
         let waiter: Arc<dyn Waiter> = Arc::clone(&iterator.waiter) as _;
-        let (fs, candidates) = (&iterator.fs, &mut iterator.candidates);
         let is_last = iterator.pending == 1;
-        self.wait(fs, candidates, &waiter, is_last, iterator.deadline);
+        let mut wanted = Several::new(&iterator.fs, &mut iterator.candidates);
+        self.wait(&mut wanted, &waiter, is_last, iterator.deadline);
     }
 }
 
@@ -314,12 +312,14 @@ impl<T> Future<T> {
         if matches!(deadline, Deadline::Never) && worker.run(self) {
             return;
         }
-        let fs = Futures::new([self]);
-        let acquired = _AcquireFutures::new(&fs);
-        let (waiter, installed) = _create_and_install_waiters(acquired, ReturnWhen::AllCompleted);
-        if !installed.is_empty() {
-            worker.wait(&fs, &mut Candidates::default(), &waiter, true, deadline);
+        let waiter: Arc<dyn Waiter> = Arc::new(_FirstCompletedWaiter(_Waiter::new()));
+        let mut shared = self.acquire();
+        if shared.state.is_final() {
+            return;
         }
-        fs.uninstall(installed);
+        let key = shared.waiters.push((Arc::clone(&waiter), 0));
+        drop(shared);
+        worker.wait(&mut One(Some(self)), &waiter, true, deadline);
+        let _waiter = self.acquire().waiters.remove(key);
     }
 }
