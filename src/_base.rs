@@ -13,7 +13,7 @@
 //!    which the thread has the only handle come first, in any order ([`_AcquireFutures`] says why);
 //! 4. a waiter's locks, and its event's;
 //! 5. the queue's `putting`, then its `getting`, then its `following`; or one of `Unfinished`,
-//!    `_GLOBAL_SHUTDOWN_LOCK` and `Thread::id`, alone.
+//!    `Sweeper::helped`, `_GLOBAL_SHUTDOWN_LOCK` and `Thread::id`, alone.
 //!
 //! `Thread::handle` is held while that thread is joined, for as long as it runs, and so is never waited
 //! for with another lock held. No code of the user's runs under any of them: what is to be called or

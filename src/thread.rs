@@ -8,7 +8,7 @@ mod helping;
 mod more;
 
 pub use self::builder::ThreadPoolExecutorBuilder;
-use self::helping::{DEFAULT_STACK, STACK_OF_A_CALL};
+use self::helping::{Sweeper, DEFAULT_STACK, STACK_OF_A_CALL};
 use super::_base::{
     BrokenExecutor, Cause, Core, Exception, Executor, Future, PoolNumber, ShutdownOptions,
     SubmitError, TimeoutError, ValueError, Worker, Workers, LOGGER, NO_NUMBER,
@@ -191,6 +191,9 @@ trait QueuedCall: Send + Sync {
 
     /// Drops the call, and calls the callbacks of its future, if that is done.
     fn follow_up(self: Arc<Self>);
+
+    /// Whether the call was begun or given up, so that a worker will find nothing to run.
+    fn is_spent(&self) -> bool;
 }
 
 impl<F, T, E> QueuedCall for Core<T, _WorkItem<F>>
@@ -227,6 +230,11 @@ where
         if future.done() {
             future.follow_up();
         }
+    }
+
+    fn is_spent(&self) -> bool {
+        // Never waits: the queue's locks, which come later in the lock order, are held.
+        self.work.f.try_lock().map_or(false, |f| f.is_none())
     }
 }
 
@@ -493,6 +501,8 @@ struct Pool {
     workers: Arc<Workers>,
     /// Whether a worker that waits for a call of this pool runs it.
     helps: bool,
+    /// Keeps the queue free of the calls that were run so.
+    sweeper: Sweeper,
     /// In bytes; std's default for `None`.
     thread_stack_size: Option<usize>,
     /// Run by each thread before its first call.
@@ -604,6 +614,7 @@ impl ThreadPoolExecutorBuilder {
             thread_name_prefix,
             number,
             helps: self.helps,
+            sweeper: Sweeper::default(),
             thread_stack_size: self.thread_stack_size,
             initializer: self.initializer,
             shutdown_lock: Mutex::new(PoolState {
@@ -734,7 +745,12 @@ impl Pool {
         let initializer = self.initializer.clone();
         let depth = self.thread_stack_size.unwrap_or(DEFAULT_STACK) / STACK_OF_A_CALL;
         let levels = if self.helps { depth } else { 0 };
-        let worker = Worker::new(Arc::clone(&self.workers), Weak::clone(&unfinished), levels);
+        let worker = Worker::new(
+            Arc::clone(&self.workers),
+            Weak::clone(&unfinished),
+            levels,
+            self.sweeper.sweep(&self.work_queue, &unfinished),
+        );
         thread
             .start(builder, move || {
                 let Entry {

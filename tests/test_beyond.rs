@@ -832,6 +832,44 @@ fn a_call_that_is_helped_within_callbacks_has_its_own() {
     });
 }
 
+/// A call that never ends, and has its pool make one call after the other, keeps none of them.
+#[test]
+fn helped_calls_do_not_stay_in_the_queue() {
+    watchdog("many calls within one", |steps| {
+        for queued in [0, 300] {
+            steps.at(format!("beside {queued} that are queued"));
+            let pool = ThreadPoolExecutor::new(1).unwrap();
+            let (inner, dropped, begin) = (pool.clone(), Count::new(), Gate::new());
+            let its_begin = begin.clone();
+            let outer = pool.submit(move || {
+                its_begin.wait();
+                let mut kept = 0;
+                for made in 1..=5000 {
+                    let dropped_one = dropped.clone();
+                    let value = move || Arc::new(OnDrop::new(move || dropped_one.add(1)));
+                    drop(inner.submit(value).unwrap().result(None).unwrap());
+                    kept = kept.max(made - dropped.get());
+                }
+                (kept, inner.queue_size())
+            });
+            let others: Vec<_> = (0..queued)
+                .map(|n| pool.submit(move || n).unwrap())
+                .collect();
+            begin.open();
+            let (kept, queue_size) = outer.unwrap().result(None).unwrap();
+            assert!(kept <= 64 + 2 * queued, "{kept} values are kept");
+            assert!(
+                queue_size <= 64 + 3 * queued,
+                "{queue_size} calls in the queue"
+            );
+            for (n, other) in others.iter().enumerate() {
+                assert_eq!(other.result(None).unwrap(), n);
+            }
+            pool.shutdown();
+        }
+    });
+}
+
 #[test]
 fn a_wait_that_is_over_meanwhile_is_not_helped() {
     watchdog(

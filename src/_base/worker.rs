@@ -57,6 +57,8 @@ pub(in super::super) struct Worker {
     unfinished: Weak<Mutex<usize>>,
     /// How many more calls it may run within others.
     levels: Cell<usize>,
+    /// Takes what is left of such calls out of the queue.
+    sweep: Box<dyn Fn() + Send>,
 }
 
 /// All workers of a pool. It outlives the pool: there may be calls in the queue of one that is gone.
@@ -172,12 +174,14 @@ impl Worker {
         workers: Arc<Workers>,
         unfinished: Weak<Mutex<usize>>,
         levels: usize,
+        sweep: impl Fn() + Send + 'static,
     ) -> Self {
         lock(&workers.state).workers += 1;
         Worker {
             workers,
             unfinished,
             levels: Cell::new(levels),
+            sweep: Box::new(sweep),
         }
     }
 
@@ -221,8 +225,13 @@ impl Worker {
         let _level = Level(&self.levels, self.levels.replace(levels));
         // The worker goes on when the call is done. What the call leaves to an outermost level of callbacks
         // must not be left to one that goes on only then.
-        let _outer_levels = Nesting::set_aside();
-        future.core.work.help(future, &self.unfinished)
+        let outer_levels = Nesting::set_aside();
+        let helped = future.core.work.help(future, &self.unfinished);
+        drop(outer_levels);
+        if helped {
+            (self.sweep)();
+        }
+        helped
     }
 
     /// What this worker does in place of waiting for the waiter's event.

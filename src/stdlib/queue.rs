@@ -176,6 +176,28 @@ impl<T> SimpleQueue<T> {
         }
     }
 
+    /// Takes out the items that `is_spent` says so of, in time linear in the number of all. The others and the
+    /// sentinels stay in order. `is_spent` is called with the locks held.
+    ///
+    /// An idle thread that was told of an item that is taken out here looks, and waits again.
+    pub(in super::super) fn take_out(&self, is_spent: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut putting = self.putting.acquire();
+        let mut getting = lock(&self.getting);
+        let mut items = Vec::new();
+        while let Ok(item) = getting.recv(&self.following) {
+            items.push(item);
+        }
+        let mut spent = Vec::new();
+        for item in items {
+            match item {
+                Some(item) if is_spent(&item) => spent.push(item),
+                item => putting.send(item, &self.following),
+            }
+        }
+        getting.items = getting.items.wrapping_add(spent.len());
+        spent
+    }
+
     /// How many items wait, sentinels not counted.
     pub(in super::super) fn qsize(&self) -> usize {
         let putting = self.putting.acquire();

@@ -5,8 +5,8 @@
 
 use super::super::_base::{Exception, Future, Work, LOGGER};
 use super::super::stdlib::threading::lock;
-use super::{_WorkItem, execute, Counted, Unfinished};
-use std::sync::Weak;
+use super::{_WorkItem, execute, Counted, Unfinished, WorkQueue};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Stack for a call within another, and for what both need of it, as a rough measure: so deep, and no
 /// deeper, calls are run within others.
@@ -43,5 +43,46 @@ where
             });
         }
         true
+    }
+}
+
+/// A call that was run by a worker that waited for it is still in the queue, and its future and value with
+/// it. No other worker may meet it for long, if ever: they may all be in calls that go on like that. So now and
+/// then a worker takes such calls out.
+#[derive(Default)]
+pub(super) struct Sweeper {
+    /// How many calls were helped since the queue was swept.
+    helped: Arc<Mutex<usize>>,
+}
+
+impl Sweeper {
+    /// So many are left alone, lest small queues be swept all the time.
+    const FEW: usize = 64;
+
+    /// What a worker is to call when it has helped. It sweeps if there may be as many spent calls in the queue as
+    /// others. So the time that it takes is, for each helped call, that for a few items.
+    pub(super) fn sweep(&self, queue: &Arc<WorkQueue>, unfinished: &Weak<Unfinished>) -> impl Fn() {
+        let (helped, queue, unfinished) = (
+            Arc::clone(&self.helped),
+            Arc::clone(queue),
+            Weak::clone(unfinished),
+        );
+        move || {
+            let mut number = lock(&helped);
+            *number += 1;
+            let many = *number;
+            drop(number);
+            if many < Self::FEW || many < queue.qsize() / 2 {
+                return;
+            }
+            *lock(&helped) = 0;
+            for work_item in queue.take_out(|work_item| work_item.is_spent()) {
+                // As a worker does that meets it: one that was cancelled is still counted.
+                let mut counted = Counted {
+                    unfinished: Some(&unfinished),
+                };
+                LOGGER.log_panic("Exception in worker", || work_item.run(&mut counted));
+            }
+        }
     }
 }

@@ -154,7 +154,8 @@ impl ThreadPoolExecutor {
         lock(&self.0.shutdown_lock).threads.len()
     }
 
-    /// How many calls no worker has picked up yet, cancelled ones included.
+    /// How many calls no worker has picked up yet, cancelled ones included; and for a while, those that were
+    /// run by a worker that waited for them.
     ///
     /// CPython: `ThreadPoolExecutor._work_queue.qsize()` in `thread.py`, which counts sentinels, too.
     pub fn queue_size(&self) -> usize {
