@@ -145,6 +145,40 @@ pub fn map(report: &mut Report, options: &Options) -> io::Result<()> {
     Ok(())
 }
 
+/// A task that waits for calls of its own pool, one after the other: the worker that it is on runs them
+/// itself, or another one does, for which the pool is told not to help.
+pub fn helped_calls(report: &mut Report, options: &Options) -> io::Result<()> {
+    let case = at_workers(2);
+    if !options.picks("helped calls", &case) {
+        return Ok(());
+    }
+    let tasks = options.scale.tasks / 10;
+    let contender = |helps: bool, who: &str| {
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .help_while_waiting(helps)
+            .build()
+            .expect("a pool");
+        let run = move || {
+            let its_own = pool.clone();
+            let task = move || ping_pong_busy(&its_own, tasks, Duration::ZERO);
+            let future = pool.submit(task).expect("an open pool");
+            future.take_result(None).expect("a result")
+        };
+        Contender::new(case.clone(), who.to_owned(), tasks, run)
+    };
+    let contenders = vec![contender(true, NAME), contender(false, "the other worker")];
+    let figures = report.compare("helped calls", "ns/task", contenders);
+    let what = format!("{case}, over the other worker");
+    report.goal(
+        "helped calls",
+        &what,
+        figures[0].over(figures[1]),
+        Some(1.0),
+    );
+    Ok(())
+}
+
 /// `as_completed` beside a channel to which the tasks themselves send their results.
 pub fn one_channel(report: &mut Report, options: &Options) -> io::Result<()> {
     let tasks = options.scale.tasks;

@@ -35,6 +35,7 @@ fn main() -> io::Result<()> {
         measures::first_burst,
         measures::short_calls,
         measures::map,
+        measures::helped_calls,
         measures::one_channel,
         after_rest::one_call,
         after_rest::burst,
