@@ -996,3 +996,35 @@ fn as_completed_says_how_many_may_come() {
     assert!(shown.starts_with("DoneAndNotDoneFutures { done: {<Future at "));
     assert!(shown.ends_with("not_done: {} }"), "{shown}");
 }
+
+/// Does what ends the whole process if two panics meet: drops several values that all panic.
+#[test]
+fn several_that_panic_when_they_are_dropped() {
+    in_a_child("several_that_panic_when_they_are_dropped", ":", |steps| {
+        let bomb = || OnDrop::new(|| panic!("dropped"));
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        steps.at("callbacks that are never called");
+        let call = pool.submit(move || {
+            let future = Future::<()>::new();
+            for _ in 0..3 {
+                let bomb = bomb();
+                future.add_done_callback(move |_| drop(bomb));
+            }
+        });
+        call.unwrap().result(None).unwrap();
+        steps.at("results of a chunk that nobody wants");
+        let (_running, gate) = blocker(&pool);
+        let three = MapOptions::new().chunksize(3);
+        drop(pool.map_with(move |_| bomb(), 0..3, three).unwrap());
+        gate.open();
+        assert_eq!(pool.submit(|| 7).unwrap().result(None).unwrap(), 7);
+        steps.at("items of a chunk that is cancelled");
+        let (_running, gate) = blocker(&pool);
+        let items = [bomb(), bomb(), bomb()];
+        let map = pool.map_with(drop, items, three).unwrap();
+        pool.shutdown_with(CANCEL());
+        drop(map);
+        gate.open();
+        pool.shutdown();
+    });
+}

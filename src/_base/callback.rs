@@ -58,7 +58,14 @@ impl<T> Drop for TypedPart<T> {
         }
         let done_callbacks = mem::take(&mut self.done_callbacks);
         match Nesting::enter() {
-            Some(_level) => drop(done_callbacks),
+            Some(_level) => {
+                // One by one: if two panicked in the drop of the list, that would end the process.
+                for callback in done_callbacks {
+                    LOGGER.log_panic("exception ignored while dropping a callback", || {
+                        drop(callback);
+                    });
+                }
+            }
             None => {
                 for callback in done_callbacks {
                     Nesting::postpone(callback.discard());

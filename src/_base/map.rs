@@ -14,6 +14,7 @@ use std::iter::FusedIterator;
 use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+use std::vec::IntoIter;
 
 impl<'a, X, I, T> Map<T, Unsubmitted<'a, X, I, T>>
 where
@@ -229,23 +230,46 @@ pub enum Chunk<T> {
     /// That of its only item.
     One(T),
     /// Those of all its items, at least one.
-    All(Vec<T>),
+    All(Values<T>),
     /// Those of the items before the one that failed, and how that one did. In a box, as it is rare, and
     /// every future has room for the largest of these.
-    Failed(Box<(Vec<T>, Exception)>),
+    Failed(Box<(Values<T>, Exception)>),
+}
+
+/// The items or the results of one task. If two panic when they are dropped, a `Vec` would end the process.
+pub struct Values<T>(Vec<T>);
+
+impl<T> Values<T> {
+    fn into_iter(mut self) -> IntoIter<T> {
+        mem::take(&mut self.0).into_iter()
+    }
+}
+
+impl<T> Drop for Values<T> {
+    fn drop(&mut self) {
+        if mem::needs_drop::<T>() {
+            for value in mem::take(&mut self.0) {
+                LOGGER.log_panic("exception ignored while dropping an item", || drop(value));
+            }
+        }
+    }
 }
 
 impl<T> Chunk<T> {
+    pub(in super::super) fn all(values: Vec<T>) -> Self {
+        Chunk::All(Values(values))
+    }
+
     pub(in super::super) fn failed(values: Vec<T>, exception: Exception) -> Self {
-        Chunk::Failed(Box::new((values, exception)))
+        Chunk::Failed(Box::new((Values(values), exception)))
     }
 
     /// How many results and errors there are.
     fn len(&self) -> usize {
         match self {
             Chunk::One(_) => 1,
-            Chunk::All(values) => values.len(),
-            Chunk::Failed(failed) => failed.0.len() + 1,
+            Chunk::All(values) => values.0.len(),
+            Chunk::Failed(failed) => failed.0 .0.len() + 1,
         }
     }
 }
@@ -311,7 +335,7 @@ where
         if count == 0 {
             return None;
         }
-        let f = Arc::clone(&self.f);
+        let (f, items) = (Arc::clone(&self.f), Values(items));
         let future = self.executor.submit(move || f.all(items));
         Some(future.map(|future| (future, count)))
     }
@@ -324,7 +348,7 @@ where
 /// The function of a map, whatever its type. A whole chunk is one call through here.
 trait Process<A, T>: Send + Sync {
     fn one(&self, item: A) -> Chunk<T>;
-    fn all(&self, items: Vec<A>) -> Chunk<T>;
+    fn all(&self, items: Values<A>) -> Chunk<T>;
 }
 
 /// A function that was given to `map`.
@@ -342,14 +366,14 @@ where
         }
     }
 
-    fn all(&self, items: Vec<A>) -> Chunk<T> {
+    fn all(&self, items: Values<A>) -> Chunk<T> {
         _process_chunk(&self.0, items)
     }
 }
 
 /// CPython: `_process_chunk` in `process.py`, which loses the results that a failing item's chunk
 /// had before it.
-fn _process_chunk<A, T>(f: impl Fn(A) -> Result<T, Exception>, items: Vec<A>) -> Chunk<T> {
+fn _process_chunk<A, T>(f: impl Fn(A) -> Result<T, Exception>, items: Values<A>) -> Chunk<T> {
     let mut failure = None;
     let process = |item| {
         if failure.is_some() {
@@ -369,7 +393,7 @@ fn _process_chunk<A, T>(f: impl Fn(A) -> Result<T, Exception>, items: Vec<A>) ->
     // drop the results. And where `f` cannot unwind, the compiler takes the `catch_unwind` out.
     let values = items.into_iter().filter_map(process).collect();
     match failure {
-        None => Chunk::All(values),
+        None => Chunk::all(values),
         Some(exception) => Chunk::failed(values, exception),
     }
 }

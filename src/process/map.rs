@@ -93,5 +93,5 @@ fn load_chunk<T>(
             Err(exception) => return Ok(Chunk::failed(values, exception)),
         }
     }
-    Ok(Chunk::All(values))
+    Ok(Chunk::all(values))
 }
