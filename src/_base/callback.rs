@@ -79,7 +79,8 @@ static LOGS_UNRETRIEVED: process_wide::sync::Mutex<bool> = process_wide::sync::M
 
 /// From now on, for the whole process, whether to log that an exception was never retrieved: with the
 /// exception, when the last handle goes to a future that has failed, and nobody has asked for its
-/// outcome, awaited it, or given it a callback. `wait` and `as_completed` do not ask for an outcome.
+/// outcome, awaited it, or given it a callback. `wait` and `as_completed` do not ask for an outcome. An
+/// error of the function given to `map` is among what its iterator yields, and is not logged.
 ///
 /// It is off by default, and costs nothing then. Where the log goes is set by
 /// [`set_logger`](super::super::set_logger).
