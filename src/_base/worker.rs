@@ -174,14 +174,14 @@ impl Worker {
         workers: Arc<Workers>,
         unfinished: Weak<Mutex<usize>>,
         levels: usize,
-        sweep: impl Fn() + Send + 'static,
+        sweep: Box<dyn Fn() + Send>,
     ) -> Self {
         lock(&workers.state).workers += 1;
         Worker {
             workers,
             unfinished,
             levels: Cell::new(levels),
-            sweep: Box::new(sweep),
+            sweep,
         }
     }
 

@@ -61,13 +61,17 @@ impl Sweeper {
 
     /// What a worker is to call when it has helped. It sweeps if there may be as many spent calls in the queue as
     /// others. So the time that it takes is, for each helped call, that for a few items.
-    pub(super) fn sweep(&self, queue: &Arc<WorkQueue>, unfinished: &Weak<Unfinished>) -> impl Fn() {
+    pub(super) fn sweep(
+        &self,
+        queue: &Arc<WorkQueue>,
+        unfinished: &Weak<Unfinished>,
+    ) -> Box<dyn Fn() + Send> {
         let (helped, queue, unfinished) = (
             Arc::clone(&self.helped),
             Arc::clone(queue),
             Weak::clone(unfinished),
         );
-        move || {
+        Box::new(move || {
             let mut number = lock(&helped);
             *number += 1;
             let many = *number;
@@ -83,6 +87,6 @@ impl Sweeper {
                 };
                 LOGGER.log_panic("Exception in worker", || work_item.run(&mut counted));
             }
-        }
+        })
     }
 }
