@@ -236,7 +236,8 @@ pub enum Chunk<T> {
     Failed(Box<(Values<T>, Exception)>),
 }
 
-/// The items or the results of one task. If two panic when they are dropped, a `Vec` would end the process.
+/// The items or the results of one task; public only because [`Chunk`] mentions it. If two panic when they are
+/// dropped, a `Vec` would end the process.
 pub struct Values<T>(Vec<T>);
 
 impl<T> Values<T> {
