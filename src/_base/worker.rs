@@ -22,8 +22,9 @@
 //!
 //! With a choice that would be wrong. Of `wait([a, b], FIRST_COMPLETED)`, `b` may be done soon; and `a` may
 //! wait for what this worker does after that. So the worker runs one of them only if the pool is stuck.
-//! Own futures are completed by workers, so nothing would ever happen in that pool again. Whatever a call
-//! leads to is no worse.
+//! Own futures are completed by workers, so nothing would happen in that pool again, unless a thread from
+//! outside cancels one of them. Nobody can tell whether that will be, and a pool that waits for it in vain is
+//! the greater evil.
 //!
 //! Only what a worker waits for itself is run by it. If the last to be blocked finds the pool stuck, and
 //! none of its own futures queued, it *nudges* those whose futures may be: sets their event, upon which they look
