@@ -14,8 +14,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where CPython 3.13's `concurrent.futures` is, if there is one.
-fn cpython() -> Option<PathBuf> {
+/// A Python 3.13, if there is one, and where its `concurrent.futures` is.
+fn python() -> Option<(&'static str, PathBuf)> {
     const PRINT: &str =
         "import sys, concurrent.futures as f; assert sys.version_info[:2] == (3, 13); \
                          print(f.__path__[0])";
@@ -27,8 +27,15 @@ fn cpython() -> Option<PathBuf> {
             .output()
             .ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| text.trim_end().into())
+        output
+            .status
+            .success()
+            .then(|| (*it, text.trim_end().into()))
     })
+}
+
+fn cpython() -> Option<PathBuf> {
+    python().map(|(_, folder)| folder)
 }
 
 fn indentation(line: &str) -> usize {
@@ -297,6 +304,46 @@ fn the_guide_is_whole() {
     );
     assert!(guide.contains("There are twenty-three stops. The first eight follow"));
     assert!(guide.contains("The last eight follow"));
+}
+
+/// What the questions say that a program in Python prints: every line of it, in backticks.
+#[test]
+fn python_prints_what_the_questions_say() {
+    let python = match python() {
+        Some((python, _)) if cfg!(target_os = "linux") => python,
+        _ => return println!("no Python 3.13 at hand, in Linux: its programs are not run"),
+    };
+    let questions = read(&root().join("docs/questions.md"));
+    let mut compared = 0;
+    for program in questions.split("\n```python\n").skip(1) {
+        let (program, after) = program.split_once("```\n").unwrap();
+        let after = after.trim_start();
+        if !after.starts_with("prints ") {
+            continue;
+        }
+        let says = &after[..after.find("\n\n").unwrap_or(after.len())];
+        // `spawn` imports the main module, so it has to be a file.
+        let file = std::env::temp_dir().join(format!("question_{}.py", std::process::id()));
+        fs::write(&file, program).unwrap();
+        let output = Command::new(python)
+            .args(["-W", "ignore"])
+            .arg(&file)
+            .env("PYENV_VERSION", "3.13")
+            .output()
+            .unwrap();
+        fs::remove_file(&file).unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{program}");
+        for line in printed.lines() {
+            let quoted = format!("`{line}`");
+            assert!(
+                says.contains(&quoted),
+                "{quoted} is printed by\n{program}\n{says}"
+            );
+            compared += 1;
+        }
+    }
+    assert!(compared >= 11, "{compared}");
 }
 
 #[test]
