@@ -163,6 +163,8 @@ const CPYTHONS: &str = r##"
 10 | _base.py | class _AllCompletedWaiter | def add_exception | if self.stop_on_exception > event.set() > _decrement_pending_calls()
 10 | _base.py |  | def as_completed | with waiter.lock > waiter.finished_futures = [] > waiter.event.clear()
 11 | _base.py |  | class _AcquireFutures | sorted(futures, key=id) > _condition.acquire() > _condition.release()
+12 | _base.py |  | def _yield_finished_futures | del f > yield fs.pop()
+12 | _base.py |  | def as_completed | finished.reverse() > yield from
 12 | _base.py |  | def as_completed | finally: > for f in fs: > _waiters.remove(waiter)
 13 | _base.py | class Executor | def map | self.submit( > def result_iterator > _result_or_cancel( > finally: > future.cancel()
 14 | thread.py |  | def shutdown | with self._shutdown_lock > future.cancel() > put(None) > t.join()
@@ -306,16 +308,20 @@ fn the_guide_is_whole() {
     assert!(guide.contains("The last eight follow"));
 }
 
-/// What the questions say that a program in Python prints: every line of it, in backticks.
+/// What the documents say that a program in Python prints: every line of it, in backticks.
 #[test]
-fn python_prints_what_the_questions_say() {
+fn python_prints_what_the_documents_say() {
     let python = match python() {
         Some((python, _)) if cfg!(target_os = "linux") => python,
         _ => return println!("no Python 3.13 at hand, in Linux: its programs are not run"),
     };
-    let questions = read(&root().join("docs/questions.md"));
+    let documents = ["questions.md", "conditions.md"];
+    let documents = documents.map(|it| read(&root().join("docs").join(it)));
     let mut compared = 0;
-    for program in questions.split("\n```python\n").skip(1) {
+    for program in documents
+        .iter()
+        .flat_map(|it| it.split("\n```python\n").skip(1))
+    {
         let (program, after) = program.split_once("```\n").unwrap();
         let after = after.trim_start();
         if !after.starts_with("prints ") {
@@ -343,7 +349,7 @@ fn python_prints_what_the_questions_say() {
             compared += 1;
         }
     }
-    assert!(compared >= 11, "{compared}");
+    assert!(compared >= 13, "{compared}");
 }
 
 #[test]
