@@ -7,7 +7,7 @@ use concurrent_futures::pickle::RemoteError;
 use concurrent_futures::process::{BrokenProcessPool, CallOptions, OnCrash, ProcessPoolExecutor};
 use concurrent_futures::{
     as_completed, wait, Error, Executor, MapOptions, ShutdownOptions, State, SubmitError,
-    ThreadPoolExecutor, ALL_COMPLETED,
+    ThreadPoolExecutor, ALL_COMPLETED, FIRST_COMPLETED,
 };
 use processes::*;
 use std::collections::HashMap;
@@ -503,6 +503,40 @@ fn what_is_running_is_being_run() {
         assert!(running.iter().all(|future| !future.cancel()));
         drop(held);
         assert!(running.iter().all(|future| future.result(None).is_ok()));
+    });
+}
+
+/// What stop 18 of the guide says of processes that are started, and of those that are idle.
+#[test]
+fn the_idle_process_that_was_busy_last_is_taken() {
+    watchdog("which process is taken", |_| {
+        let pool = pool(3);
+        let holder = Holder::new();
+        let mut futures = Vec::new();
+        let counts = [(); 5].map(|()| {
+            futures.push(pool.submit(hold, holder.port()).unwrap());
+            pool.process_count()
+        });
+        assert_eq!(counts, [1, 2, 3, 3, 3]);
+        for _ in 0..5 {
+            drop(holder.entered());
+        }
+        drop(futures);
+        for _ in 0..5 {
+            let futures = [(); 3].map(|()| pool.submit(hold, holder.port()).unwrap());
+            let held = [(); 3].map(|()| holder.entered());
+            let mut pending = futures.to_vec();
+            let mut last = 0;
+            for held in held {
+                last = held.pid;
+                drop(held);
+                let waited = wait(pending, None, FIRST_COMPLETED);
+                pending = waited.not_done.into_iter().collect();
+            }
+            for _ in 0..3 {
+                assert_eq!(pool.submit(pid, ()).unwrap().result(None).unwrap(), last);
+            }
+        }
     });
 }
 
