@@ -105,7 +105,7 @@ const OURS: &str = r##"
 10 | _base.rs | impl Waiter for _AllCompletedWaiter | fn add_exception | append( > if self.stop_on_exception > = 1 > _decrement_pending_calls()
 10 | _base.rs |  | fn _decrement_pending_calls | saturating_sub(1) > == 0 > event.set()
 10 | _base.rs |  | fn take_finished_futures | lock( > event.clear() > mem::swap(
-11 | _base/futures.rs |  | pub(super) fn new< | if future.is_shared > alone.insert( > sort_unstable()
+11 | _base/futures.rs |  | pub(super) fn new< | if future.is_shared > alone.insert( > shared.sort()
 11 | _base.rs | `_AcquireFutures` in | struct _AcquireFutures | Acquired<
 12 | _base.rs |  | impl<T, F: Waitable<T>> Drop for AsCompleted | self.close()
 12 | _base.rs |  | fn close( | self.fs.uninstall(
