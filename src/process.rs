@@ -33,7 +33,7 @@ use self::command::Commands;
 use self::completion::{abandon, Completion};
 use self::errors::describe;
 use self::returns::Returns;
-use self::state::{Executing, InHand, Shutdown, Worker};
+use self::state::{Executing, InHand, Shutdown, WorkerProcess};
 use super::_base::{
     BrokenExecutor, Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError,
     ValueError, LOGGER,
@@ -686,7 +686,7 @@ impl Pool {
         if let Some(command) = command {
             state.command_is_used(command);
         }
-        let worker = Worker::new(thread, command);
+        let worker = WorkerProcess::new(thread, command);
         state.processes.insert(number, worker);
         state.started += 1;
         state.starting += 1;
@@ -840,7 +840,7 @@ impl ProcessPoolExecutor {
     ///
     /// CPython: `ProcessPoolExecutor.kill_workers` in 3.14's `process.py`.
     pub fn kill_workers(&self) {
-        self.pool()._force_shutdown(Worker::kill);
+        self.pool()._force_shutdown(WorkerProcess::kill);
     }
 
     fn pool(&self) -> &Arc<Pool> {
@@ -888,7 +888,7 @@ impl Pool {
     }
 
     /// CPython: `ProcessPoolExecutor._force_shutdown` in 3.14's `process.py`.
-    fn _force_shutdown(&self, operation: impl Fn(&mut Worker)) {
+    fn _force_shutdown(&self, operation: impl Fn(&mut WorkerProcess)) {
         // From here on, no call comes back to the queue, which is emptied only once.
         self.lock().forced = true;
         let options = ShutdownOptions::new().wait(false).cancel_futures(true);

@@ -15,7 +15,7 @@ use std::num::ParseIntError;
 use std::process::Command;
 use std::sync::{mpsc, Arc};
 use std::time::Duration;
-use support::{child, is_child, until, watchdog};
+use support::{child, is_child, until, watchdog, Steps};
 
 /// How many workers CPython's tests have.
 const WORKER_COUNT: usize = 5;
@@ -678,8 +678,10 @@ fn standard_streams_belong_to_the_task() {
 /// while it does.
 #[test]
 fn a_worker_exits_in_peace() {
+    // To start a process takes Windows far longer.
+    let pools = if cfg!(windows) { 10 } else { 100 };
     if is_child("peace") {
-        for _ in 0..100 {
+        for _ in 0..pools {
             let pool = pool(2);
             let printed = [0, 1].map(|_| pool.submit(prints, "from the task".to_owned()));
             for printed in printed {
@@ -691,7 +693,7 @@ fn a_worker_exits_in_peace() {
     }
     let ended = child("a_worker_exits_in_peace", "peace", "");
     assert_eq!(ended.code, Some(0));
-    assert_eq!(ended.stdout.matches("from the task").count(), 400);
+    assert_eq!(ended.stdout.matches("from the task").count(), pools * 4);
 }
 
 #[test]
@@ -727,6 +729,61 @@ fn at_exit_waits_for_processes() {
     let lines = std::fs::read_to_string(&path).unwrap().lines().count();
     std::fs::remove_file(&path).unwrap();
     assert_eq!((status.code(), lines), (Some(0), 20));
+}
+
+/// Also while another child of the parent lives on, which has inherited what can be inherited.
+#[test]
+fn no_worker_outlives_its_parent() {
+    const PORT: &str = "CONCURRENT_FUTURES_TEST_PORT";
+    let test = "no_worker_outlives_its_parent";
+    let again = |role, port: u16| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", test, "--nocapture"]);
+        command.env("RELIABILITY_TEST_CHILD", role);
+        command.env(PORT, port.to_string()).spawn().unwrap()
+    };
+    let port = || std::env::var(PORT).unwrap().parse().unwrap();
+    if is_child("other") {
+        hold(port());
+        return;
+    }
+    if is_child("parent") {
+        let pool = pool(1);
+        pool.submit(hold, port()).unwrap();
+        until(&Steps::default(), "there is a worker", || {
+            !pool.pids().is_empty()
+        });
+        hold(port());
+        let _other = again("other", port());
+        hold(port());
+        std::process::exit(0);
+    }
+    watchdog(test, move |steps| {
+        let holder = Holder::new();
+        let mut parent = again("parent", holder.port());
+        let first = holder.entered();
+        let second = holder.entered();
+        let (worker, held) = if first.pid == parent.id() {
+            (second, first)
+        } else {
+            (first, second)
+        };
+        steps.at("the other child");
+        drop(held);
+        let (third, fourth) = (holder.entered(), holder.entered());
+        let (other, held) = if third.pid == parent.id() {
+            (fourth, third)
+        } else {
+            (third, fourth)
+        };
+        steps.at("the parent");
+        drop(held);
+        assert_eq!(parent.wait().unwrap().code(), Some(0));
+        steps.at("the worker");
+        let mut worker = worker;
+        worker.ended();
+        drop(other);
+    });
 }
 
 #[test]

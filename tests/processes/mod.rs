@@ -9,7 +9,7 @@ use concurrent_futures::process::{
 use concurrent_futures::Exception;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::process::{self, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -533,7 +533,7 @@ impl Holder {
         stream.read_exact(&mut pid).unwrap();
         Held {
             pid: u32::from_le_bytes(pid),
-            _stream: stream,
+            stream,
         }
     }
 }
@@ -541,7 +541,23 @@ impl Holder {
 /// A call that has begun, and waits.
 pub struct Held {
     pub pid: u32,
-    _stream: TcpStream,
+    stream: TcpStream,
+}
+
+impl Held {
+    /// Waits until the process of the call has ended.
+    pub fn ended(&mut self) {
+        // An error, or no bytes: whichever the system makes of it.
+        let read = self.stream.read(&mut [0]);
+        assert!(!matches!(read, Ok(1)));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // To close it is not enough: in Windows, a process that has just been started may have inherited it.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
 }
 
 /// Sends a signal.

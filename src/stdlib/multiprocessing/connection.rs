@@ -347,6 +347,13 @@ impl Listener {
                 Ok(Connection::Unix(stream))
             }),
             Listener::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
+                // In Windows, other processes that this one starts may inherit what was accepted, and keep it
+                // open when this one has ended. They do not inherit a copy.
+                let stream = if cfg!(windows) {
+                    stream.try_clone()?
+                } else {
+                    stream
+                };
                 stream.set_nonblocking(false)?;
                 stream.set_nodelay(true)?;
                 Ok(Connection::Tcp(stream))
