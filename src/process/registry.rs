@@ -142,8 +142,8 @@ impl Registry {
         connection: &Connection,
         receiver: &mut Receiver,
     ) -> io::Result<Option<String>> {
-        let fingerprint = receiver.recv_bytes(connection)?;
-        if fingerprint.received == self.fingerprint.to_le_bytes() {
+        let fingerprint = self.fingerprint.to_le_bytes();
+        if receiver.recv_bytes(connection)?.received == fingerprint {
             return Ok(None);
         }
         connection.send(&message(|bytes| bytes.push(NAMES)))?;

@@ -96,6 +96,16 @@ impl Connection {
         Ok(())
     }
 
+    /// std's own stream. It reads into new memory as it is, where a `Read` of our own has to be given
+    /// memory that was filled with zeros.
+    fn stream(&self) -> Box<dyn Read + '_> {
+        match self {
+            #[cfg(unix)]
+            Connection::Unix(stream) | Connection::Command(stream, _) => Box::new(stream),
+            Connection::Tcp(stream) => Box::new(stream),
+        }
+    }
+
     /// In Windows, a stream on which sending has timed out is of no use, also to who would try again.
     fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
         match self {
@@ -213,7 +223,7 @@ pub(in super::super::super) struct Receiver {
 /// A message without its header: what has been received of it, and where the rest comes from.
 pub(in super::super::super) struct Incoming<'a> {
     pub(in super::super::super) received: &'a [u8],
-    pub(in super::super::super) rest: Option<BufReader<Take<&'a Connection>>>,
+    pub(in super::super::super) rest: Option<BufReader<Take<Box<dyn Read + 'a>>>>,
 }
 
 impl Incoming<'_> {
@@ -276,7 +286,7 @@ impl Receiver {
         let to_come = length - received.len() as u64;
         self.begin = self.end;
         // What is read in large pieces goes past the buffer.
-        let rest = BufReader::with_capacity(64 * 1024, connection.take(to_come));
+        let rest = BufReader::with_capacity(64 * 1024, connection.stream().take(to_come));
         let rest = Some(rest);
         Ok(Incoming { received, rest })
     }
