@@ -31,12 +31,11 @@ mod state;
 use self::builder::Initializer;
 use self::command::Commands;
 use self::completion::{abandon, Completion};
-use self::errors::describe;
 use self::returns::Returns;
 use self::state::{Executing, InHand, Shutdown, Worker};
 use super::_base::{
-    BrokenExecutor, Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError,
-    ValueError, LOGGER,
+    Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError, ValueError,
+    LOGGER,
 };
 use super::stdlib::multiprocessing::connection::{Connection, Incoming, Message, Receiver};
 use super::stdlib::pickle::{Dump, Load, Unpickler};
@@ -44,9 +43,7 @@ use super::stdlib::process_wide;
 use super::stdlib::threading::{Acquired, Condition, Deadline, Thread};
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::error::Error as StdError;
 use std::ffi::OsString;
-use std::fmt;
 use std::io;
 use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
@@ -500,7 +497,7 @@ impl _ExecutorManagerThread {
 }
 
 /// A process of the pool terminated abruptly, so the pool is not usable any more: the exception of every
-/// call that was pending or running then. It converts into a [`BrokenExecutor`].
+/// call that was pending or running then. It converts into a [`BrokenExecutor`](super::BrokenExecutor).
 ///
 /// A pool that is made with [`OnCrash::FailCall`] fails one call instead, with [`WorkerDied`]; one with
 /// [`OnCrash::Retry`] makes the call again.
@@ -526,37 +523,6 @@ impl BrokenProcessPool {
     /// of no use, as when the initializer has failed in it.
     pub fn status(&self) -> Option<ExitStatus> {
         self.status
-    }
-}
-
-impl fmt::Display for BrokenProcessPool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "A process in the process pool was terminated abruptly while the future was running or \
-             pending",
-        )?;
-        match &self.cause {
-            Some(cause) => write!(f, ": {}", cause),
-            None => describe(f, self.pid, self.status, self.note.as_deref()),
-        }
-    }
-}
-
-impl StdError for BrokenProcessPool {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.cause.as_ref().map(Exception::as_dyn_error)
-    }
-}
-
-impl From<BrokenProcessPool> for BrokenExecutor {
-    fn from(error: BrokenProcessPool) -> Self {
-        BrokenExecutor::new(error.to_string()).with_cause(error.cause)
-    }
-}
-
-impl From<BrokenProcessPool> for SubmitError {
-    fn from(error: BrokenProcessPool) -> Self {
-        SubmitError::Broken(error.into())
     }
 }
 
