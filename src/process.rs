@@ -382,7 +382,7 @@ impl _ExecutorManagerThread {
         };
         drop(state);
         let complete = work_item.future.load(&mut result_item, &self.pool.registry);
-        result_item.finish()?;
+        let finished = result_item.finish();
         let mut state = self.pool.lock();
         let next_is_small = state
             .work_items
@@ -390,11 +390,13 @@ impl _ExecutorManagerThread {
             .map_or(true, |next| next.is_small());
         let worker = state.worker(self.number);
         let in_hand = match worker.in_hand.take() {
-            Some(in_hand) if in_hand.verdict.is_none() => in_hand,
-            // The worker was killed to end the call, and this came just before.
-            killed => {
-                worker.in_hand = killed;
-                return Ok(());
+            Some(in_hand) if in_hand.verdict.is_none() && finished.is_ok() => in_hand,
+            // The worker has died, or it was killed to end the call, and this came just before.
+            dying => {
+                worker.in_hand = dying;
+                drop(state);
+                LOGGER.log_panic("Exception in worker", || drop(complete));
+                return finished;
             }
         };
         worker.tasks += 1;

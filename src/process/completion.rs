@@ -83,18 +83,20 @@ pub(super) fn result_of<T>(
     load: &dyn Fn(&mut Unpickler<'_>) -> Result<T, Exception>,
 ) -> Result<T, Exception> {
     let mut unpickler = registry.unpickler(result_item);
-    let result = catch_unwind(AssertUnwindSafe(|| match u8::load(&mut unpickler)? {
-        RETURNED => load(&mut unpickler),
-        _ => Err(Exception::load(&mut unpickler)?),
-    }));
-    let result = result.unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
-    match unpickler.remaining() {
-        left if left > 0 && result.is_ok() => {
-            let text = format!("{left} bytes are left over of what the call returned");
-            Err(PickleError::new(text).into())
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let result = match u8::load(&mut unpickler)? {
+            RETURNED => load(&mut unpickler),
+            _ => Err(Exception::load(&mut unpickler)?),
+        };
+        match unpickler.remaining() {
+            left if left > 0 && result.is_ok() => {
+                let text = format!("{left} bytes are left over of what the call returned");
+                Err(PickleError::new(text).into())
+            }
+            _ => result,
         }
-        _ => result,
-    }
+    }));
+    result.unwrap_or_else(|payload| Err(Exception::from_panic(payload)))
 }
 
 /// Completes what no worker will run. No lock may be held.
