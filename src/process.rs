@@ -293,7 +293,7 @@ impl _ExecutorManagerThread {
             state.command_has_worked(command);
         }
         drop(state);
-        self.add_call_item_to_queue(&connection);
+        self.add_call_item_to_queue(&connection, self.next_work_item());
         loop {
             let result_item = receiver.recv_bytes(&connection);
             let processed = result_item.and_then(|it| self.process_result_item(&connection, it));
@@ -324,20 +324,20 @@ impl _ExecutorManagerThread {
         Ok(())
     }
 
-    /// Sends the worker the next call that was not cancelled. If there is none, the worker is idle from
-    /// here on, or ends.
+    /// Puts the next call into the worker's hand. If there is none, the worker is idle from here on, or ends.
+    fn next_work_item(&self) -> Option<Item> {
+        let max_tasks = self.pool.max_tasks_per_child;
+        self.pool.lock().next_work_item(self.number, max_tasks)
+    }
+
+    /// Sends the worker the call in its hand; if that was cancelled, the next one that was not.
     ///
     /// CPython: `add_call_item_to_queue` in `process.py`.
-    fn add_call_item_to_queue(&self, connection: &Connection) {
-        loop {
-            let max_tasks = self.pool.max_tasks_per_child;
-            let next = self.pool.lock().next_work_item(self.number, max_tasks);
-            let work_item = match next {
-                Some(work_item) => work_item,
-                None => return,
-            };
+    fn add_call_item_to_queue(&self, connection: &Connection, mut next: Option<Item>) {
+        while let Some(work_item) = next {
             if !work_item.future.set_running_or_notify_cancel() {
                 let _in_hand = self.pool.lock().worker(self.number).in_hand.take();
+                next = self.next_work_item();
                 continue;
             }
             if let Some(timeout) = work_item.options.timeout {
@@ -371,7 +371,7 @@ impl _ExecutorManagerThread {
                 worker.summoned = false;
                 state.summoned -= 1;
                 drop(state);
-                self.add_call_item_to_queue(connection);
+                self.add_call_item_to_queue(connection, self.next_work_item());
                 return Ok(());
             }
             _ => {
@@ -384,10 +384,6 @@ impl _ExecutorManagerThread {
         let complete = work_item.future.load(&mut result_item, &self.pool.registry);
         let finished = result_item.finish();
         let mut state = self.pool.lock();
-        let next_is_small = state
-            .work_items
-            .front()
-            .map_or(true, |next| next.is_small());
         let worker = state.worker(self.number);
         let in_hand = match worker.in_hand.take() {
             Some(in_hand) if in_hand.verdict.is_none() && finished.is_ok() => in_hand,
@@ -402,18 +398,15 @@ impl _ExecutorManagerThread {
         worker.tasks += 1;
         drop(state);
         drop(in_hand);
-        // The worker goes on at once while this thread completes the future, unless code of the user's would
-        // then keep this thread from the next reply, or the next call were so large that writing it
-        // takes the worker's help, which may be stopped.
-        let at_once = next_is_small && !work_item.future.has_done_callbacks();
-        if at_once {
-            self.add_call_item_to_queue(connection);
-        }
-        LOGGER.log_panic("Exception in worker", complete);
+        // While code of the user's runs here, nobody reads what the worker replies. So it gets the next call,
+        // or counts as idle, only when there is no such code to run any more.
+        let mut next = None;
+        LOGGER.log_panic("Exception in worker", || {
+            complete(&mut || next = Some(self.next_work_item()));
+        });
         LOGGER.log_panic("Exception in worker", || drop(work_item));
-        if !at_once {
-            self.add_call_item_to_queue(connection);
-        }
+        let next = next.unwrap_or_else(|| self.next_work_item());
+        self.add_call_item_to_queue(connection, next);
         Ok(())
     }
 
@@ -591,7 +584,8 @@ struct Pool {
     /// Counts the pools of this process, for the names of threads.
     number: usize,
     /// An outer lock, as the shutdown lock of a thread pool is. Directly under it only futures' conditions,
-    /// a thread's id and a process's handle are locked.
+    /// a thread's id and a process's handle are locked. A worker's manager locks it under the condition of
+    /// the future that it completes, which nobody else locks under this one.
     shutdown_lock: Condition<Executing>,
 }
 

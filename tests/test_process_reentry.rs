@@ -8,10 +8,11 @@ mod support;
 use concurrent_futures::pickle::{Dump, Load, PickleError, Pickler, Unpickler};
 use concurrent_futures::process::{freeze_support, CallKilled, OnCrash, ProcessPoolExecutor};
 use concurrent_futures::{Exception, Future};
-use processes::{entry, square};
+use processes::{entry, hold, square, Holder};
 use std::fmt;
 use std::sync::{mpsc, Arc, Mutex};
-use support::{watchdog, Gate, Steps};
+use std::time::{Duration, Instant};
+use support::{rounds, watchdog, Gate, Random, Steps};
 
 /// What is done where a [`Hooked`] is loaded, dropped and shown. A test sets it in the parent; in the workers
 /// there is nothing to be done.
@@ -106,6 +107,11 @@ fn make() -> Hooked {
     Hooked
 }
 
+fn make_at(port: u16) -> Hooked {
+    hold(port);
+    Hooked
+}
+
 fn make_too_much() -> TooMuch {
     TooMuch(Hooked)
 }
@@ -120,6 +126,7 @@ fn register() {
         registry
             .register(square)
             .register(make)
+            .register(make_at)
             .register(make_too_much);
     });
 }
@@ -191,5 +198,50 @@ fn an_initializer_s_result_whose_drop_panics() {
         on_drop(|| panic!("drop of a result"));
         let pool = builder(1).initializer(make, ()).build().unwrap();
         assert_works(steps, &pool);
+    });
+}
+
+// ---- What waits for another call of the pool, for which there is another worker
+
+/// Nobody has the future any more, so the result is dropped where it has arrived.
+#[test]
+fn the_drop_of_a_result_waits_for_another_call() {
+    hooked("the drop of a result waits", |steps| {
+        let pool = pool(2);
+        let (sender, receiver) = mpsc::channel();
+        let (sender, its_pool) = (Mutex::new(sender), pool.clone());
+        on_drop(move || {
+            let result = its_pool.submit(square, 5).unwrap().result(None);
+            sender.lock().unwrap().send(result.unwrap()).unwrap();
+        });
+        let holder = Holder::new();
+        drop(pool.submit(make_at, holder.port()).unwrap());
+        drop(holder.entered());
+        steps.at("the drop");
+        assert_eq!(receiver.recv().unwrap(), 25);
+        *HOOKS.lock().unwrap() = Hooks::default();
+    });
+}
+
+/// The callback comes when the result does.
+#[test]
+fn a_late_callback_waits_for_another_call() {
+    watchdog("a late callback waits", |steps| {
+        let pool = pool(2);
+        let mut random = Random::new(18);
+        for round in rounds(20_000, 40_000) {
+            let future = pool.submit(square, 3).unwrap();
+            let pause = Duration::from_nanos(random.next() % 100_000);
+            let submitted = Instant::now();
+            while submitted.elapsed() < pause {}
+            let (sender, receiver) = mpsc::channel();
+            let its_pool = pool.clone();
+            future.add_done_callback(move |_| {
+                let result = its_pool.submit(square, 5).unwrap().result(None);
+                sender.send(result.unwrap()).unwrap();
+            });
+            steps.at(format!("the callback of round {round}"));
+            assert_eq!(receiver.recv().unwrap(), 25);
+        }
     });
 }

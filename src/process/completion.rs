@@ -14,14 +14,13 @@ pub(super) trait Completion: Send + Sync {
     fn id(&self) -> usize;
     fn set_running_or_notify_cancel(&self) -> bool;
     fn set_pending(&self);
-    fn has_done_callbacks(&self) -> bool;
     fn load<'a>(&'a self, result_item: &mut Incoming<'_>, registry: &Registry) -> Completing<'a>;
     fn set_exception(&self, exception: Exception);
     fn cancel(&self);
 }
 
-/// Completes a future with a result that was loaded.
-pub(super) type Completing<'a> = Box<dyn FnOnce() + 'a>;
+/// Completes a future with a result that was loaded. Its argument is `last_act` of `Future::complete`.
+pub(super) type Completing<'a> = Box<dyn FnOnce(&mut dyn FnMut()) + 'a>;
 
 pub(super) struct Typed<T, L> {
     pub(super) future: Future<T>,
@@ -47,18 +46,10 @@ where
         self.future.set_pending();
     }
 
-    fn has_done_callbacks(&self) -> bool {
-        self.future.has_done_callbacks()
-    }
-
     fn load<'a>(&'a self, result_item: &mut Incoming<'_>, registry: &Registry) -> Completing<'a> {
         let result = result_of(result_item, registry, &self.load);
-        Box::new(move || {
-            let completed = match result {
-                Ok(value) => self.future.set_result(value),
-                Err(exception) => self.future.set_exception(exception),
-            };
-            if let Err(error) = completed {
+        Box::new(move |last_act| {
+            if let Err(error) = self.future.complete(result, last_act) {
                 LOGGER.critical("Exception in worker", Some(&Exception::new(error)));
             }
         })

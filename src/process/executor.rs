@@ -221,10 +221,14 @@ impl ProcessPoolExecutor {
     ///
     /// CPython: none.
     pub fn kill_call<T>(&self, future: &Future<T>) -> bool {
+        // Not with the lock held, which is locked under the condition of a future.
+        if !future.running() {
+            return false;
+        }
         let mut state = self.pool().lock();
         for worker in state.processes.values_mut() {
             if let Some(in_hand) = &mut worker.in_hand {
-                if in_hand.work_item.future.id() == future.id() && future.running() {
+                if in_hand.work_item.future.id() == future.id() {
                     in_hand
                         .verdict
                         .get_or_insert_with(|| Exception::new(CallKilled));
