@@ -35,6 +35,8 @@ fn register(registry: &mut Registry) {
         .register(echo)
         .register(bytes)
         .register(panics)
+        .register(catches_a_panic)
+        .register(resumes_a_panic)
         .register(parse)
         .register(exits)
         .register(aborts)
@@ -153,6 +155,15 @@ pub fn bytes(length: usize) -> Vec<u8> {
 
 pub fn panics(text: String) -> u64 {
     panic!("{text}")
+}
+
+pub fn catches_a_panic() -> bool {
+    std::panic::catch_unwind(|| panic!("caught")).is_err()
+}
+
+/// Such a panic has no place.
+pub fn resumes_a_panic(text: String) {
+    std::panic::resume_unwind(Box::new(text));
 }
 
 pub fn parse(text: String) -> Result<u8, std::num::ParseIntError> {
