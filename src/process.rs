@@ -418,6 +418,11 @@ impl _ExecutorManagerThread {
         let pid = process.as_ref().map(|process| process.pid());
         let status = process.as_ref().and_then(|process| process.join().ok());
         let mut failed = Vec::new();
+        // An error of the user's, which is not to be dropped with the lock held if the pool is broken already.
+        let cause = match &end {
+            End::Unusable(cause) => Some(cause.clone()),
+            _ => None,
+        };
         let mut state = self.pool.lock();
         let wanted = state.is_wanted(self.number);
         let (mut worker, ready) = match state.remove(self.number) {
@@ -488,6 +493,7 @@ impl _ExecutorManagerThread {
         for (work_item, exception) in failed {
             abandon(work_item, |future| future.set_exception(exception));
         }
+        LOGGER.log_panic("Exception in initializer", || drop(cause));
     }
 }
 
@@ -661,6 +667,11 @@ impl Pool {
     /// CPython: `ProcessPoolExecutor.submit` in `process.py`.
     fn submit(self: &Arc<Self>, work_item: Item) -> Result<(), SubmitError> {
         let mut state = self.lock();
+        if let Some(broken) = state.broken.clone() {
+            // Its text may be that of an error of the user's.
+            drop(state);
+            return Err(broken.into());
+        }
         state.is_open()?;
         let timeout = work_item.options.timeout;
         if timeout.is_some() {

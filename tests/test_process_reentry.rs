@@ -10,7 +10,7 @@ use concurrent_futures::process::{freeze_support, CallKilled, OnCrash, ProcessPo
 use concurrent_futures::{Exception, Future};
 use processes::{entry, hold, square, Holder};
 use std::fmt;
-use std::sync::{mpsc, Arc, Mutex};
+use std::sync::{mpsc, Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 use support::{rounds, watchdog, Gate, Random, Steps};
 
@@ -53,6 +53,10 @@ fn on_load(f: impl Fn() + Send + Sync + 'static) {
 
 fn on_drop(f: impl Fn() + Send + Sync + 'static) {
     HOOKS.lock().unwrap().drop = Some(Arc::new(f));
+}
+
+fn on_display(f: impl Fn() + Send + Sync + 'static) {
+    HOOKS.lock().unwrap().display = Some(Arc::new(f));
 }
 
 /// A value, and an error, of a type with hooks.
@@ -112,6 +116,10 @@ fn make_at(port: u16) -> Hooked {
     Hooked
 }
 
+fn fails() -> Result<(), Hooked> {
+    Err(Hooked)
+}
+
 fn make_too_much() -> TooMuch {
     TooMuch(Hooked)
 }
@@ -126,6 +134,7 @@ fn register() {
         registry
             .register(square)
             .register(make)
+            .register(fails)
             .register(make_at)
             .register(make_too_much);
     });
@@ -243,5 +252,42 @@ fn a_late_callback_waits_for_another_call() {
             steps.at(format!("the callback of round {round}"));
             assert_eq!(receiver.recv().unwrap(), 25);
         }
+    });
+}
+
+// ---- What uses the pool that refuses calls, or breaks
+
+/// What a submit to a broken pool says has the text of the error that broke it.
+#[test]
+fn the_display_of_what_broke_the_pool() {
+    hooked("the text of an initializer's error", |steps| {
+        let pool = builder(1).try_initializer(fails, ()).build().unwrap();
+        let future = pool.submit(square, 3).unwrap();
+        assert!(future.exception(None).unwrap().is_some());
+        let its_pool = pool.clone();
+        on_display(move || assert!(its_pool.process_count() <= 1));
+        steps.at("submit");
+        let refused = pool.submit(square, 3).unwrap_err();
+        assert!(refused.to_string().ends_with("hooked"), "{refused}");
+    });
+}
+
+/// Of two errors that break the pool, it keeps one.
+#[test]
+fn the_drop_of_what_breaks_a_broken_pool() {
+    hooked("two initializers fail", |steps| {
+        let both = Arc::new(Barrier::new(2));
+        on_load(move || drop(both.wait()));
+        let pool = builder(2).try_initializer(fails, ()).build().unwrap();
+        let its_pool = pool.clone();
+        on_drop(move || assert!(its_pool.process_count() <= 2));
+        let futures = [(); 2].map(|()| pool.submit(square, 3).unwrap());
+        steps.at("the exceptions");
+        for future in &futures {
+            assert!(future.exception(None).unwrap().is_some());
+        }
+        steps.at("shutdown");
+        pool.shutdown();
+        *HOOKS.lock().unwrap() = Hooks::default();
     });
 }

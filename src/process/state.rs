@@ -140,12 +140,12 @@ impl Worker {
 }
 
 impl Executing {
+    /// Whether the pool takes calls, unless it is broken.
     pub(super) fn is_open(&self) -> Result<(), SubmitError> {
-        match (&self.broken, self.shutdown) {
-            (Some(broken), _) => Err(broken.clone().into()),
-            (None, None) => Ok(()),
-            (None, Some(Shutdown::Executor)) => Err(SubmitError::Shutdown),
-            (None, Some(Shutdown::Interpreter)) => Err(SubmitError::InterpreterShutdown),
+        match self.shutdown {
+            None => Ok(()),
+            Some(Shutdown::Executor) => Err(SubmitError::Shutdown),
+            Some(Shutdown::Interpreter) => Err(SubmitError::InterpreterShutdown),
         }
     }
 
