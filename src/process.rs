@@ -30,7 +30,7 @@ mod state;
 
 use self::builder::Initializer;
 use self::command::Commands;
-use self::completion::{abandon, Completion};
+use self::completion::{abandon, cancel_all, Completion};
 use self::returns::Returns;
 use self::state::{Executing, InHand, Shutdown, Worker};
 use super::_base::{
@@ -41,7 +41,6 @@ use super::stdlib::multiprocessing::connection::{Connection, Incoming, Message, 
 use super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::stdlib::process_wide;
 use super::stdlib::threading::{Acquired, Condition, Deadline, Thread};
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
@@ -831,41 +830,42 @@ impl Pool {
     ) -> Result<(), TimeoutError> {
         let mut state = self.lock();
         let total = state.processes.len();
-        state.shutdown = state.shutdown.or(Some(by));
-        let mut cancelled = VecDeque::new();
-        if options.cancel_futures {
-            mem::swap(&mut cancelled, &mut state.work_items);
-        }
-        for number in mem::take(&mut state.idle) {
-            state.worker(number).retire();
-        }
-        state.events += 1;
+        let cancelled = state.shut_down(by, options.cancel_futures);
         let wait = options.wait && !state.is_managed_here();
         state.notify_all();
-        for work_item in cancelled {
-            abandon(work_item, |future| future.cancel());
-        }
+        cancel_all(cancelled);
         if !wait {
             return Ok(());
         }
-        let state = self.shutdown_lock.wait_for(Executing::is_over, deadline);
-        if !state.is_over() {
+        let state = self
+            .shutdown_lock
+            .wait_for(|state| state.processes.is_empty(), deadline);
+        if !state.processes.is_empty() {
             return Err(TimeoutError::workers(state.processes.len(), total));
         }
+        drop(state);
+        // Without processes, the watchdog has nothing to wait for. A manager may have callbacks to call.
+        let state = self
+            .shutdown_lock
+            .wait_for(Executing::is_over, Deadline::Never);
         let ended = state.ended.clone();
         drop(state);
-        for thread in ended {
-            thread.join(Deadline::Never);
+        ended.iter().for_each(|thread| thread.join(deadline));
+        match ended.iter().filter(|thread| thread.is_alive()).count() {
+            0 => Ok(()),
+            alive => Err(TimeoutError::workers(alive, total.max(alive))),
         }
-        Ok(())
     }
 
     /// CPython: `ProcessPoolExecutor._force_shutdown` in 3.14's `process.py`.
-    fn _force_shutdown(&self, operation: impl Fn(&mut Worker)) {
+    fn _force_shutdown(&self, operation: impl FnMut(&mut Worker)) {
+        let mut state = self.lock();
         // From here on, no call comes back to the queue, which is emptied only once.
-        self.lock().forced = true;
-        let options = ShutdownOptions::new().wait(false).cancel_futures(true);
-        let _ = self.shutdown(options, Shutdown::Executor, Deadline::Now);
-        self.lock().processes.values_mut().for_each(operation);
+        state.forced = true;
+        let cancelled = state.shut_down(Shutdown::Executor, true);
+        // First, as a callback of a call that is cancelled may wait for one that runs.
+        state.processes.values_mut().for_each(operation);
+        state.notify_all();
+        cancel_all(cancelled);
     }
 }

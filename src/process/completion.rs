@@ -7,6 +7,7 @@ use super::super::_base::{Exception, Future, LOGGER};
 use super::super::stdlib::multiprocessing::connection::Incoming;
 use super::super::stdlib::pickle::{Load, PickleError, Unpickler};
 use super::{Item, Registry, RETURNED};
+use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// The future of a work item, whatever its type.
@@ -96,4 +97,11 @@ pub(super) fn abandon(work_item: Item, complete: impl FnOnce(&dyn Completion)) {
         complete(&work_item.future);
         drop(work_item);
     });
+}
+
+/// Cancels calls that were taken out of the queue. No lock may be held.
+pub(super) fn cancel_all(work_items: VecDeque<Item>) {
+    for work_item in work_items {
+        abandon(work_item, |future| future.cancel());
+    }
 }

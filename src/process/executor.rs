@@ -200,11 +200,12 @@ impl ProcessPoolExecutor {
     }
 
     /// Like [`shutdown_with`](ProcessPoolExecutor::shutdown_with), and says whether all processes have ended
-    /// within the [`timeout`](ShutdownOptions#structfield.timeout) of the options.
+    /// within the [`timeout`](ShutdownOptions#structfield.timeout) of the options, and the callbacks of what
+    /// they ran have returned.
     ///
     /// # Errors
     ///
-    /// If some have not; the error says how many. They go on, and can be waited for again, or
+    /// If that is not so; the error says of how many. They go on, and can be waited for again, or
     /// [killed](ProcessPoolExecutor::kill_workers).
     ///
     /// CPython: none.

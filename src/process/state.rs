@@ -221,6 +221,21 @@ impl Executing {
         worker.send(&message(|bytes| bytes.push(SUMMONS)));
     }
 
+    /// Takes no more calls from here on, and lets the idle workers end. Returns the calls that are to be
+    /// cancelled.
+    pub(super) fn shut_down(&mut self, by: Shutdown, cancel_futures: bool) -> VecDeque<Item> {
+        self.shutdown = self.shutdown.or(Some(by));
+        for number in mem::take(&mut self.idle) {
+            self.worker(number).retire();
+        }
+        self.events += 1;
+        if cancel_futures {
+            mem::take(&mut self.work_items)
+        } else {
+            VecDeque::new()
+        }
+    }
+
     /// Takes all calls out of the queue, to fail with this.
     pub(super) fn fail_all(&mut self, exception: &Exception, failed: &mut Vec<(Item, Exception)>) {
         let work_items = mem::take(&mut self.work_items);
