@@ -439,7 +439,7 @@ impl _ExecutorManagerThread {
             (_, Some(in_hand)) if verdict.is_some() => {
                 failed.extend(verdict.map(|exception| (in_hand.work_item, exception)));
             }
-            (_, Some(in_hand)) if break_pool => {
+            (_, Some(in_hand)) if break_pool || state.broken.is_some() => {
                 let exception = state.terminate_broken(broken(None), &mut failed);
                 failed.push((in_hand.work_item, exception));
             }

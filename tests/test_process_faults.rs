@@ -190,6 +190,26 @@ fn every_future_of_a_broken_pool_ends_with_the_process_that_died() {
     });
 }
 
+/// Also in one that bears the death of a worker, but not that of three that cannot start.
+#[test]
+fn every_future_of_a_pool_whose_workers_cannot_start_any_more() {
+    watchdog("workers cannot start any more", |steps| {
+        let folder = Folder::new("any-more");
+        let builder = builder(2).on_crash(OnCrash::FailCall);
+        let pool = builder.initializer(exits_at, folder.path("exit"));
+        let pool = pool.build().unwrap();
+        let holder = Holder::new();
+        let running = pool.submit(hold, holder.port()).unwrap();
+        let _held = holder.entered();
+        fs::write(folder.path("exit"), "").unwrap();
+        let pending = pool.submit(square, 2).unwrap();
+        steps.at("the exceptions");
+        assert!(is::<BrokenProcessPool>(&exception(&pending)));
+        assert!(is::<BrokenProcessPool>(&exception(&running)));
+        pool.shutdown();
+    });
+}
+
 /// A call that came back to the queue is cancelled, or run, but not forgotten.
 #[test]
 fn cancel_futures_beside_a_worker_that_dies() {

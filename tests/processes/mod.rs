@@ -39,6 +39,7 @@ fn register(registry: &mut Registry) {
         .register(resumes_a_panic)
         .register(parse)
         .register(exits)
+        .register(exits_at)
         .register(aborts)
         .register(overflows)
         .register(kills_itself_after)
@@ -172,6 +173,13 @@ pub fn parse(text: String) -> Result<u8, std::num::ParseIntError> {
 
 pub fn exits(status: i32) {
     process::exit(status)
+}
+
+/// Ends the process if there is such a file.
+pub fn exits_at(path: String) {
+    if fs::metadata(path).is_ok() {
+        process::exit(1);
+    }
 }
 
 pub fn aborts() {
