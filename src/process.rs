@@ -484,6 +484,7 @@ impl _ExecutorManagerThread {
             }
         }
         state.events += 1;
+        let ended = state.take_ended();
         state.ended.push(worker.thread);
         state.notify_all();
         if let Some((message, exception)) = command_failure {
@@ -493,6 +494,7 @@ impl _ExecutorManagerThread {
             abandon(work_item, |future| future.set_exception(exception));
         }
         LOGGER.log_panic("Exception in initializer", || drop(cause));
+        ended.iter().for_each(|thread| thread.join(Deadline::Never));
     }
 }
 
@@ -589,7 +591,7 @@ struct Pool {
     /// Counts the pools of this process, for the names of threads.
     number: usize,
     /// An outer lock, as the shutdown lock of a thread pool is. Directly under it only futures' conditions,
-    /// a thread's id and a process's handle are locked. A worker's manager locks it under the condition of
+    /// a thread's id and end, and a process's handle are locked. A worker's manager locks it under the condition of
     /// the future that it completes, which nobody else locks under this one.
     shutdown_lock: Condition<Executing>,
 }

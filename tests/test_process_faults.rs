@@ -23,7 +23,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{child, is_child, rounds, size, until, watchdog, Gate, Random, Steps};
+use support::{
+    child, is_child, process_status, rounds, size, until, watchdog, Gate, Random, Steps,
+};
 
 fn exception<T: Clone + std::fmt::Debug>(future: &Future<T>) -> Exception {
     match future.result(None) {
@@ -1477,6 +1479,32 @@ fn a_hundred_pools_leave_nothing_behind() {
         return;
     }
     let ended = child("a_hundred_pools_leave_nothing_behind", "hundred", "");
+    assert!(ended.stdout.contains("nothing is left"), "{ended:?}");
+}
+
+/// Each process has a thread here, and each thread a stack.
+#[test]
+fn a_thousand_processes_of_one_pool_leave_nothing_behind() {
+    let test = "a_thousand_processes_of_one_pool_leave_nothing_behind";
+    if is_child("thousand") {
+        let pool = builder(2).max_tasks_per_child(1).build().unwrap();
+        let run = |calls| {
+            for n in 0..calls {
+                assert_eq!(pool.submit(square, n).unwrap().result(None).unwrap(), n * n);
+            }
+        };
+        run(20);
+        let before = process_status("VmSize");
+        let calls = size(100, 1000) as u64;
+        run(calls);
+        let grown = process_status("VmSize").saturating_sub(before);
+        println!("{grown} kB more after {calls} processes");
+        // A stack is 2 MB.
+        assert!(grown < 1000 * calls as usize, "{grown} kB more");
+        println!("nothing is left");
+        return;
+    }
+    let ended = child(test, "thousand", "");
     assert!(ended.stdout.contains("nothing is left"), "{ended:?}");
 }
 

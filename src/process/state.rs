@@ -45,7 +45,7 @@ pub(super) struct Executing {
     pub(super) watchdog: Option<Arc<Thread>>,
     /// Counts what the watchdog has to know of: new deadlines, and ends.
     pub(super) events: u64,
-    /// Threads that have next to nothing left to do, and are to be joined.
+    /// Threads that have next to nothing left to do but callbacks, and are to be joined.
     pub(super) ended: Vec<Arc<Thread>>,
 }
 
@@ -180,6 +180,14 @@ impl Executing {
     /// Whether all that there ever was has ended.
     pub(super) fn is_over(&self) -> bool {
         self.shutdown.is_some() && self.processes.is_empty() && self.watchdog.is_none()
+    }
+
+    /// Takes out the threads that have returned. Until they are joined, they have their stacks.
+    pub(super) fn take_ended(&mut self) -> Vec<Arc<Thread>> {
+        let ended = mem::take(&mut self.ended).into_iter();
+        let (alive, ended) = ended.partition(|thread| thread.is_alive());
+        self.ended = alive;
+        ended
     }
 
     /// Whether this thread is one that `shutdown` would wait for.
