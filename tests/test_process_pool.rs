@@ -84,6 +84,21 @@ fn test_traceback() {
     });
 }
 
+/// The place of a panic is not that of another one, which an earlier call has caught.
+#[test]
+fn a_panic_without_a_place() {
+    watchdog("a panic without a place", |_| {
+        let executor = pool(1);
+        let caught = executor.submit(catches_a_panic, ()).unwrap();
+        assert!(caught.result(None).unwrap());
+        let resumed = executor.submit(resumes_a_panic, "on".to_owned()).unwrap();
+        let exception = resumed.exception(None).unwrap().unwrap();
+        assert_eq!(exception.panic_message(), Some("on"));
+        let remote = exception.downcast_ref::<RemoteError>().unwrap();
+        assert_eq!(remote.location(), None);
+    });
+}
+
 /// The arguments are values here, dropped when the function is done with them.
 #[test]
 fn test_ressources_gced_in_workers() {

@@ -45,7 +45,7 @@ pub(super) struct Executing {
     pub(super) watchdog: Option<Arc<Thread>>,
     /// Counts what the watchdog has to know of: new deadlines, and ends.
     pub(super) events: u64,
-    /// Threads that have next to nothing left to do, and are to be joined.
+    /// Threads that have next to nothing left to do but callbacks, and are to be joined.
     pub(super) ended: Vec<Arc<Thread>>,
 }
 
@@ -141,12 +141,12 @@ impl WorkerProcess {
 }
 
 impl Executing {
+    /// Whether the pool takes calls, unless it is broken.
     pub(super) fn is_open(&self) -> Result<(), SubmitError> {
-        match (&self.broken, self.shutdown) {
-            (Some(broken), _) => Err(broken.clone().into()),
-            (None, None) => Ok(()),
-            (None, Some(Shutdown::Executor)) => Err(SubmitError::Shutdown),
-            (None, Some(Shutdown::Interpreter)) => Err(SubmitError::InterpreterShutdown),
+        match self.shutdown {
+            None => Ok(()),
+            Some(Shutdown::Executor) => Err(SubmitError::Shutdown),
+            Some(Shutdown::Interpreter) => Err(SubmitError::InterpreterShutdown),
         }
     }
 
@@ -181,6 +181,14 @@ impl Executing {
     /// Whether all that there ever was has ended.
     pub(super) fn is_over(&self) -> bool {
         self.shutdown.is_some() && self.processes.is_empty() && self.watchdog.is_none()
+    }
+
+    /// Takes out the threads that have returned. Until they are joined, they have their stacks.
+    pub(super) fn take_ended(&mut self) -> Vec<Arc<Thread>> {
+        let ended = mem::take(&mut self.ended).into_iter();
+        let (alive, ended) = ended.partition(|thread| thread.is_alive());
+        self.ended = alive;
+        ended
     }
 
     /// Whether this thread is one that `shutdown` would wait for.
@@ -220,6 +228,21 @@ impl Executing {
         worker.summoned = true;
         // If that fails, the worker is dying, and its manager sees to what is in the queue.
         worker.send(&message(|bytes| bytes.push(SUMMONS)));
+    }
+
+    /// Takes no more calls from here on, and lets the idle workers end. Returns the calls that are to be
+    /// cancelled.
+    pub(super) fn shut_down(&mut self, by: Shutdown, cancel_futures: bool) -> VecDeque<Item> {
+        self.shutdown = self.shutdown.or(Some(by));
+        for number in mem::take(&mut self.idle) {
+            self.worker(number).retire();
+        }
+        self.events += 1;
+        if cancel_futures {
+            mem::take(&mut self.work_items)
+        } else {
+            VecDeque::new()
+        }
     }
 
     /// Takes all calls out of the queue, to fail with this.

@@ -35,8 +35,11 @@ fn register(registry: &mut Registry) {
         .register(echo)
         .register(bytes)
         .register(panics)
+        .register(catches_a_panic)
+        .register(resumes_a_panic)
         .register(parse)
         .register(exits)
+        .register(exits_at)
         .register(aborts)
         .register(overflows)
         .register(kills_itself_after)
@@ -155,12 +158,28 @@ pub fn panics(text: String) -> u64 {
     panic!("{text}")
 }
 
+pub fn catches_a_panic() -> bool {
+    std::panic::catch_unwind(|| panic!("caught")).is_err()
+}
+
+/// Such a panic has no place.
+pub fn resumes_a_panic(text: String) {
+    std::panic::resume_unwind(Box::new(text));
+}
+
 pub fn parse(text: String) -> Result<u8, std::num::ParseIntError> {
     text.parse()
 }
 
 pub fn exits(status: i32) {
     process::exit(status)
+}
+
+/// Ends the process if there is such a file.
+pub fn exits_at(path: String) {
+    if fs::metadata(path).is_ok() {
+        process::exit(1);
+    }
 }
 
 pub fn aborts() {
