@@ -80,7 +80,8 @@ fn register(registry: &mut Registry) {
         .register(fail_in_initializer)
         .register(call_back)
         .register(touch_and_abort_at_3)
-        .register(takes_half);
+        .register(takes_half)
+        .register(takes_slow);
 }
 
 /// The arguments that lead to a test function of this binary, as a worker.
@@ -266,6 +267,31 @@ impl Load for Half {
 
 pub fn takes_half(_: Half) {
     process::abort();
+}
+
+/// Takes long to be loaded, in the middle.
+pub struct Slow(pub Vec<u8>, pub Vec<u8>);
+
+impl Slow {
+    pub const SECONDS: u64 = 5;
+}
+
+impl Dump for Slow {
+    fn dump(&self, pickler: &mut Pickler<'_>) -> Result<(), PickleError> {
+        (&self.0, &self.1).dump(pickler)
+    }
+}
+
+impl Load for Slow {
+    fn load(unpickler: &mut Unpickler<'_>) -> Result<Self, PickleError> {
+        let first = Vec::load(unpickler)?;
+        thread::sleep(Duration::from_secs(Slow::SECONDS));
+        Ok(Slow(first, Vec::load(unpickler)?))
+    }
+}
+
+pub fn takes_slow(slow: Slow) -> Vec<u8> {
+    [slow.0, slow.1].concat()
 }
 
 /// Leaves a process behind that has inherited what can be inherited, and dies. Returns nothing.
