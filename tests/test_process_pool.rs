@@ -398,6 +398,31 @@ fn any_number_of_parameters() {
     });
 }
 
+/// Around the size from which on bytes are sent without being copied.
+#[test]
+fn many_bytes_anywhere() {
+    watchdog("many bytes", |_| {
+        let pool = pool(2);
+        let sizes = [0, 1, 4000, 65_535, 65_536, 300_000];
+        for text in sizes.map(|size| "x".repeat(size)) {
+            for bytes in sizes.map(|size| vec![size as u8; size]) {
+                let future = pool.submit(exchange, (text.clone(), bytes.clone()));
+                let exchanged = future.unwrap().result(None).unwrap();
+                if text.is_empty() {
+                    assert!(exchanged == Err(Some(bytes)));
+                } else {
+                    assert!(exchanged == Ok((bytes, text.clone())));
+                }
+            }
+        }
+        // Others follow in the same message.
+        let items = || sizes.iter().map(|&size| vec![size as u8; size]);
+        let options = MapOptions::new().chunksize(4);
+        let echoed = pool.map_with(echo, items(), options).unwrap();
+        assert!(echoed.map(Result::unwrap).eq(items()));
+    });
+}
+
 #[test]
 fn errors_arrive_with_their_types() {
     watchdog("errors", |_| {

@@ -8,7 +8,7 @@ use super::super::stdlib::multiprocessing::connection::{Connection, Message};
 use super::super::stdlib::multiprocessing::process::Process;
 use super::super::stdlib::threading::Thread;
 use super::command::Usage;
-use super::{message, BrokenProcessPool, Item, SUMMONS};
+use super::{BrokenProcessPool, Item, SUMMONS};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::mem;
@@ -227,7 +227,7 @@ impl Executing {
         let worker = self.worker(number);
         worker.summoned = true;
         // If that fails, the worker is dying, and its manager sees to what is in the queue.
-        worker.send(&message(|bytes| bytes.push(SUMMONS)));
+        worker.send(&Message::of_bytes(&[SUMMONS]));
     }
 
     /// Takes no more calls from here on, and lets the idle workers end. Returns the calls that are to be

@@ -34,6 +34,7 @@ fn register(registry: &mut Registry) {
         .register(sleep_ms)
         .register(echo)
         .register(bytes)
+        .register(exchange)
         .register(panics)
         .register(catches_a_panic)
         .register(resumes_a_panic)
@@ -153,6 +154,14 @@ pub fn echo(bytes: Vec<u8>) -> Vec<u8> {
 
 pub fn bytes(length: usize) -> Vec<u8> {
     vec![7; length]
+}
+
+/// The arguments the other way round, or as an error if the first is empty.
+pub fn exchange(text: String, bytes: Vec<u8>) -> Result<(Vec<u8>, String), Option<Vec<u8>>> {
+    if text.is_empty() {
+        return Err(Some(bytes));
+    }
+    Ok((bytes, text))
 }
 
 pub fn panics(text: String) -> u64 {
