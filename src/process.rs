@@ -30,23 +30,19 @@ mod state;
 
 use self::builder::Initializer;
 use self::command::Commands;
-use self::completion::{abandon, Completion};
-use self::errors::describe;
+use self::completion::{abandon, cancel_all, Completion};
 use self::returns::Returns;
-use self::state::{Executing, InHand, Shutdown, Worker};
+use self::state::{Executing, InHand, Shutdown, WorkerProcess};
 use super::_base::{
-    BrokenExecutor, Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError,
-    ValueError, LOGGER,
+    Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError, ValueError,
+    LOGGER,
 };
 use super::stdlib::multiprocessing::connection::{Connection, Incoming, Message, Receiver};
 use super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::stdlib::process_wide;
 use super::stdlib::threading::{Acquired, Condition, Deadline, Thread};
-use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::error::Error as StdError;
 use std::ffi::OsString;
-use std::fmt;
 use std::io;
 use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
@@ -294,7 +290,7 @@ impl _ExecutorManagerThread {
             state.command_has_worked(command);
         }
         drop(state);
-        self.add_call_item_to_queue(&connection);
+        self.add_call_item_to_queue(&connection, self.next_work_item());
         loop {
             let result_item = receiver.recv_bytes(&connection);
             let processed = result_item.and_then(|it| self.process_result_item(&connection, it));
@@ -325,20 +321,20 @@ impl _ExecutorManagerThread {
         Ok(())
     }
 
-    /// Sends the worker the next call that was not cancelled. If there is none, the worker is idle from
-    /// here on, or ends.
+    /// Puts the next call into the worker's hand. If there is none, the worker is idle from here on, or ends.
+    fn next_work_item(&self) -> Option<Item> {
+        let max_tasks = self.pool.max_tasks_per_child;
+        self.pool.lock().next_work_item(self.number, max_tasks)
+    }
+
+    /// Sends the worker the call in its hand; if that was cancelled, the next one that was not.
     ///
     /// CPython: `add_call_item_to_queue` in `process.py`.
-    fn add_call_item_to_queue(&self, connection: &Connection) {
-        loop {
-            let max_tasks = self.pool.max_tasks_per_child;
-            let next = self.pool.lock().next_work_item(self.number, max_tasks);
-            let work_item = match next {
-                Some(work_item) => work_item,
-                None => return,
-            };
+    fn add_call_item_to_queue(&self, connection: &Connection, mut next: Option<Item>) {
+        while let Some(work_item) = next {
             if !work_item.future.set_running_or_notify_cancel() {
                 let _in_hand = self.pool.lock().worker(self.number).in_hand.take();
+                next = self.next_work_item();
                 continue;
             }
             if let Some(timeout) = work_item.options.timeout {
@@ -372,7 +368,7 @@ impl _ExecutorManagerThread {
                 worker.summoned = false;
                 state.summoned -= 1;
                 drop(state);
-                self.add_call_item_to_queue(connection);
+                self.add_call_item_to_queue(connection, self.next_work_item());
                 return Ok(());
             }
             _ => {
@@ -383,36 +379,31 @@ impl _ExecutorManagerThread {
         };
         drop(state);
         let complete = work_item.future.load(&mut result_item, &self.pool.registry);
-        result_item.finish()?;
+        let finished = result_item.finish();
         let mut state = self.pool.lock();
-        let next_is_small = state
-            .work_items
-            .front()
-            .map_or(true, |next| next.is_small());
         let worker = state.worker(self.number);
         let in_hand = match worker.in_hand.take() {
-            Some(in_hand) if in_hand.verdict.is_none() => in_hand,
-            // The worker was killed to end the call, and this came just before.
-            killed => {
-                worker.in_hand = killed;
-                return Ok(());
+            Some(in_hand) if in_hand.verdict.is_none() && finished.is_ok() => in_hand,
+            // The worker has died, or it was killed to end the call, and this came just before.
+            dying => {
+                worker.in_hand = dying;
+                drop(state);
+                LOGGER.log_panic("Exception in worker", || drop(complete));
+                return finished;
             }
         };
         worker.tasks += 1;
         drop(state);
         drop(in_hand);
-        // The worker goes on at once while this thread completes the future, unless code of the user's would
-        // then keep this thread from the next reply, or the next call were so large that writing it
-        // takes the worker's help, which may be stopped.
-        let at_once = next_is_small && !work_item.future.has_done_callbacks();
-        if at_once {
-            self.add_call_item_to_queue(connection);
-        }
-        LOGGER.log_panic("Exception in worker", complete);
+        // While code of the user's runs here, nobody reads what the worker replies. So it gets the next call,
+        // or counts as idle, only when there is no such code to run any more.
+        let mut next = None;
+        LOGGER.log_panic("Exception in worker", || {
+            complete(&mut || next = Some(self.next_work_item()));
+        });
         LOGGER.log_panic("Exception in worker", || drop(work_item));
-        if !at_once {
-            self.add_call_item_to_queue(connection);
-        }
+        let next = next.unwrap_or_else(|| self.next_work_item());
+        self.add_call_item_to_queue(connection, next);
         Ok(())
     }
 
@@ -424,6 +415,11 @@ impl _ExecutorManagerThread {
         let pid = process.as_ref().map(|process| process.pid());
         let status = process.as_ref().and_then(|process| process.join().ok());
         let mut failed = Vec::new();
+        // An error of the user's, which is not to be dropped with the lock held if the pool is broken already.
+        let cause = match &end {
+            End::Unusable(cause) => Some(cause.clone()),
+            _ => None,
+        };
         let mut state = self.pool.lock();
         let wanted = state.is_wanted(self.number);
         let (mut worker, ready) = match state.remove(self.number) {
@@ -441,7 +437,7 @@ impl _ExecutorManagerThread {
             (_, Some(in_hand)) if verdict.is_some() => {
                 failed.extend(verdict.map(|exception| (in_hand.work_item, exception)));
             }
-            (_, Some(in_hand)) if break_pool => {
+            (_, Some(in_hand)) if break_pool || state.broken.is_some() => {
                 let exception = state.terminate_broken(broken(None), &mut failed);
                 failed.push((in_hand.work_item, exception));
             }
@@ -486,6 +482,7 @@ impl _ExecutorManagerThread {
             }
         }
         state.events += 1;
+        let ended = state.take_ended();
         state.ended.push(worker.thread);
         state.notify_all();
         if let Some((message, exception)) = command_failure {
@@ -494,11 +491,13 @@ impl _ExecutorManagerThread {
         for (work_item, exception) in failed {
             abandon(work_item, |future| future.set_exception(exception));
         }
+        LOGGER.log_panic("Exception in initializer", || drop(cause));
+        ended.iter().for_each(|thread| thread.join(Deadline::Never));
     }
 }
 
 /// A process of the pool terminated abruptly, so the pool is not usable any more: the exception of every
-/// call that was pending or running then. It converts into a [`BrokenExecutor`].
+/// call that was pending or running then. It converts into a [`BrokenExecutor`](super::BrokenExecutor).
 ///
 /// A pool that is made with [`OnCrash::FailCall`] fails one call instead, with [`WorkerDied`]; one with
 /// [`OnCrash::Retry`] makes the call again.
@@ -524,37 +523,6 @@ impl BrokenProcessPool {
     /// of no use, as when the initializer has failed in it.
     pub fn status(&self) -> Option<ExitStatus> {
         self.status
-    }
-}
-
-impl fmt::Display for BrokenProcessPool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "A process in the process pool was terminated abruptly while the future was running or \
-             pending",
-        )?;
-        match &self.cause {
-            Some(cause) => write!(f, ": {}", cause),
-            None => describe(f, self.pid, self.status, self.note.as_deref()),
-        }
-    }
-}
-
-impl StdError for BrokenProcessPool {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.cause.as_ref().map(Exception::as_dyn_error)
-    }
-}
-
-impl From<BrokenProcessPool> for BrokenExecutor {
-    fn from(error: BrokenProcessPool) -> Self {
-        BrokenExecutor::new(error.to_string()).with_cause(error.cause)
-    }
-}
-
-impl From<BrokenProcessPool> for SubmitError {
-    fn from(error: BrokenProcessPool) -> Self {
-        SubmitError::Broken(error.into())
     }
 }
 
@@ -621,7 +589,8 @@ struct Pool {
     /// Counts the pools of this process, for the names of threads.
     number: usize,
     /// An outer lock, as the shutdown lock of a thread pool is. Directly under it only futures' conditions,
-    /// a thread's id and a process's handle are locked.
+    /// a thread's id and end, and a process's handle are locked. A worker's manager locks it under the condition of
+    /// the future that it completes, which nobody else locks under this one.
     shutdown_lock: Condition<Executing>,
 }
 
@@ -684,7 +653,7 @@ impl Pool {
         if let Some(command) = command {
             state.command_is_used(command);
         }
-        let worker = Worker::new(thread, command);
+        let worker = WorkerProcess::new(thread, command);
         state.processes.insert(number, worker);
         state.started += 1;
         state.starting += 1;
@@ -697,6 +666,11 @@ impl Pool {
     /// CPython: `ProcessPoolExecutor.submit` in `process.py`.
     fn submit(self: &Arc<Self>, work_item: Item) -> Result<(), SubmitError> {
         let mut state = self.lock();
+        if let Some(broken) = state.broken.clone() {
+            // Its text may be that of an error of the user's.
+            drop(state);
+            return Err(broken.into());
+        }
         state.is_open()?;
         let timeout = work_item.options.timeout;
         if timeout.is_some() {
@@ -838,7 +812,7 @@ impl ProcessPoolExecutor {
     ///
     /// CPython: `ProcessPoolExecutor.kill_workers` in 3.14's `process.py`.
     pub fn kill_workers(&self) {
-        self.pool()._force_shutdown(Worker::kill);
+        self.pool()._force_shutdown(WorkerProcess::kill);
     }
 
     fn pool(&self) -> &Arc<Pool> {
@@ -856,41 +830,42 @@ impl Pool {
     ) -> Result<(), TimeoutError> {
         let mut state = self.lock();
         let total = state.processes.len();
-        state.shutdown = state.shutdown.or(Some(by));
-        let mut cancelled = VecDeque::new();
-        if options.cancel_futures {
-            mem::swap(&mut cancelled, &mut state.work_items);
-        }
-        for number in mem::take(&mut state.idle) {
-            state.worker(number).retire();
-        }
-        state.events += 1;
+        let cancelled = state.shut_down(by, options.cancel_futures);
         let wait = options.wait && !state.is_managed_here();
         state.notify_all();
-        for work_item in cancelled {
-            abandon(work_item, |future| future.cancel());
-        }
+        cancel_all(cancelled);
         if !wait {
             return Ok(());
         }
-        let state = self.shutdown_lock.wait_for(Executing::is_over, deadline);
-        if !state.is_over() {
+        let state = self
+            .shutdown_lock
+            .wait_for(|state| state.processes.is_empty(), deadline);
+        if !state.processes.is_empty() {
             return Err(TimeoutError::workers(state.processes.len(), total));
         }
+        drop(state);
+        // Without processes, the watchdog has nothing to wait for. A manager may have callbacks to call.
+        let state = self
+            .shutdown_lock
+            .wait_for(Executing::is_over, Deadline::Never);
         let ended = state.ended.clone();
         drop(state);
-        for thread in ended {
-            thread.join(Deadline::Never);
+        ended.iter().for_each(|thread| thread.join(deadline));
+        match ended.iter().filter(|thread| thread.is_alive()).count() {
+            0 => Ok(()),
+            alive => Err(TimeoutError::workers(alive, total.max(alive))),
         }
-        Ok(())
     }
 
     /// CPython: `ProcessPoolExecutor._force_shutdown` in 3.14's `process.py`.
-    fn _force_shutdown(&self, operation: impl Fn(&mut Worker)) {
+    fn _force_shutdown(&self, operation: impl FnMut(&mut WorkerProcess)) {
+        let mut state = self.lock();
         // From here on, no call comes back to the queue, which is emptied only once.
-        self.lock().forced = true;
-        let options = ShutdownOptions::new().wait(false).cancel_futures(true);
-        let _ = self.shutdown(options, Shutdown::Executor, Deadline::Now);
-        self.lock().processes.values_mut().for_each(operation);
+        state.forced = true;
+        let cancelled = state.shut_down(Shutdown::Executor, true);
+        // First, as a callback of a call that is cancelled may wait for one that runs.
+        state.processes.values_mut().for_each(operation);
+        state.notify_all();
+        cancel_all(cancelled);
     }
 }

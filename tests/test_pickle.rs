@@ -1195,7 +1195,9 @@ fn with_little_memory(test: &'static str, body: fn()) {
     if is_child(test) {
         return body();
     }
-    let ended = child(test, test, "ulimit -v 400000");
+    // Windows has no such limit.
+    let limits = if cfg!(unix) { "ulimit -v 400000" } else { "" };
+    let ended = child(test, test, limits);
     assert_eq!(ended.code, Some(0), "{}\n{}", ended.stdout, ended.stderr);
     print!("{}", ended.stdout);
 }
@@ -1341,6 +1343,7 @@ fn a_stream_that_lies_gets_no_memory() {
 
 /// The limit is there, and what it is for would be seen.
 #[test]
+#[cfg(unix)]
 fn the_limit_on_memory_works() {
     const TEST: &str = "the_limit_on_memory_works";
     if is_child(TEST) {

@@ -23,7 +23,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{child, is_child, rounds, size, until, watchdog, Random, Steps};
+use support::{
+    child, is_child, process_status, rounds, size, until, watchdog, Gate, Random, Steps,
+};
 
 fn exception<T: Clone + std::fmt::Debug>(future: &Future<T>) -> Exception {
     match future.result(None) {
@@ -190,6 +192,26 @@ fn every_future_of_a_broken_pool_ends_with_the_process_that_died() {
     });
 }
 
+/// Also in one that bears the death of a worker, but not that of three that cannot start.
+#[test]
+fn every_future_of_a_pool_whose_workers_cannot_start_any_more() {
+    watchdog("workers cannot start any more", |steps| {
+        let folder = Folder::new("any-more");
+        let builder = builder(2).on_crash(OnCrash::FailCall);
+        let pool = builder.initializer(exits_at, folder.path("exit"));
+        let pool = pool.build().unwrap();
+        let holder = Holder::new();
+        let running = pool.submit(hold, holder.port()).unwrap();
+        let _held = holder.entered();
+        fs::write(folder.path("exit"), "").unwrap();
+        let pending = pool.submit(square, 2).unwrap();
+        steps.at("the exceptions");
+        assert!(is::<BrokenProcessPool>(&exception(&pending)));
+        assert!(is::<BrokenProcessPool>(&exception(&running)));
+        pool.shutdown();
+    });
+}
+
 /// A call that came back to the queue is cancelled, or run, but not forgotten.
 #[test]
 fn cancel_futures_beside_a_worker_that_dies() {
@@ -329,6 +351,76 @@ fn a_pool_that_is_ended_by_force_begins_nothing() {
             steps.at("shutdown");
             pool.shutdown();
             assert!(fs::read_to_string(&path).is_err(), "the call was run");
+        }
+    });
+}
+
+/// The callback waits for the very call that is to be ended.
+#[test]
+fn a_callback_of_a_cancelled_call_does_not_save_what_runs() {
+    watchdog("a callback waits for what is ended by force", |steps| {
+        for terminate in [false, true] {
+            let pool = tough_pool(1);
+            let holder = Holder::new();
+            let running = pool.submit(hold, holder.port()).unwrap();
+            let _held = holder.entered();
+            let waiting = pool.submit(square, 2).unwrap();
+            let its_running = running.clone();
+            waiting.add_done_callback(move |_| {
+                let _ = its_running.exception(None);
+            });
+            steps.at("the end by force");
+            if terminate {
+                pool.terminate_workers();
+            } else {
+                pool.kill_workers();
+            }
+            assert!(waiting.cancelled());
+            assert!(is::<WorkerDied>(&exception(&running)));
+            pool.shutdown();
+        }
+    });
+}
+
+/// A callback is called when the process has ended, and lasts.
+#[test]
+fn a_shutdown_in_time_beside_a_callback_that_lasts() {
+    watchdog("a callback lasts", |steps| {
+        let pool = tough_pool(1);
+        let gate = Gate::new();
+        let holder = Holder::new();
+        let dying = pool.submit(hold_and_abort, holder.port()).unwrap();
+        let its_gate = gate.clone();
+        dying.add_done_callback(move |_| its_gate.wait());
+        drop(holder.entered());
+        until(steps, "the process has ended", || pool.process_count() == 0);
+        steps.at("shutdown_timeout");
+        let options = ShutdownOptions::new();
+        for timeout in [Duration::ZERO, Duration::from_millis(20)] {
+            let ended = pool.shutdown_timeout(options.timeout(timeout));
+            assert_eq!(ended.unwrap_err().unfinished(), 1);
+        }
+        gate.open();
+        steps.at("shutdown");
+        pool.shutdown_timeout(options).unwrap();
+    });
+}
+
+/// Without a process, there is nothing to wait for but for threads to end.
+#[test]
+fn a_shutdown_in_time_without_a_process() {
+    watchdog("no process", |steps| {
+        for _ in 0..20 {
+            let pool = builder(1).max_tasks_per_child(1).build().unwrap();
+            let options = CallOptions::new().timeout(Duration::from_secs(3600));
+            let call = pool.submit_with(square, 2, options).unwrap();
+            assert_eq!(call.result(None).unwrap(), 4);
+            until(steps, "the process has ended", || pool.process_count() == 0);
+            let now = ShutdownOptions::new().timeout(Duration::ZERO);
+            if let Err(error) = pool.shutdown_timeout(now) {
+                // Its manager's thread.
+                assert_eq!((error.unfinished(), error.total()), (1, 1));
+            }
         }
     });
 }
@@ -1387,6 +1479,32 @@ fn a_hundred_pools_leave_nothing_behind() {
         return;
     }
     let ended = child("a_hundred_pools_leave_nothing_behind", "hundred", "");
+    assert!(ended.stdout.contains("nothing is left"), "{ended:?}");
+}
+
+/// Each process has a thread here, and each thread a stack.
+#[test]
+fn a_thousand_processes_of_one_pool_leave_nothing_behind() {
+    let test = "a_thousand_processes_of_one_pool_leave_nothing_behind";
+    if is_child("thousand") {
+        let pool = builder(2).max_tasks_per_child(1).build().unwrap();
+        let run = |calls| {
+            for n in 0..calls {
+                assert_eq!(pool.submit(square, n).unwrap().result(None).unwrap(), n * n);
+            }
+        };
+        run(20);
+        let before = process_status("VmSize");
+        let calls = size(100, 1000) as u64;
+        run(calls);
+        let grown = process_status("VmSize").saturating_sub(before);
+        println!("{grown} kB more after {calls} processes");
+        // A stack is 2 MB.
+        assert!(grown < 1000 * calls as usize, "{grown} kB more");
+        println!("nothing is left");
+        return;
+    }
+    let ended = child(test, "thousand", "");
     assert!(ended.stdout.contains("nothing is left"), "{ended:?}");
 }
 

@@ -200,11 +200,12 @@ impl ProcessPoolExecutor {
     }
 
     /// Like [`shutdown_with`](ProcessPoolExecutor::shutdown_with), and says whether all processes have ended
-    /// within the [`timeout`](ShutdownOptions#structfield.timeout) of the options.
+    /// within the [`timeout`](ShutdownOptions#structfield.timeout) of the options, and the callbacks of what
+    /// they ran have returned.
     ///
     /// # Errors
     ///
-    /// If some have not; the error says how many. They go on, and can be waited for again, or
+    /// If that is not so; the error says of how many. They go on, and can be waited for again, or
     /// [killed](ProcessPoolExecutor::kill_workers).
     ///
     /// CPython: none.
@@ -221,10 +222,14 @@ impl ProcessPoolExecutor {
     ///
     /// CPython: none.
     pub fn kill_call<T>(&self, future: &Future<T>) -> bool {
+        // Not with the lock held, which is locked under the condition of a future.
+        if !future.running() {
+            return false;
+        }
         let mut state = self.pool().lock();
         for worker in state.processes.values_mut() {
             if let Some(in_hand) = &mut worker.in_hand {
-                if in_hand.work_item.future.id() == future.id() && future.running() {
+                if in_hand.work_item.future.id() == future.id() {
                     in_hand
                         .verdict
                         .get_or_insert_with(|| Exception::new(CallKilled));

@@ -225,6 +225,8 @@ impl Registry {
         let function = self.functions.get(number as usize);
         let function = function.ok_or_else(|| Exception::msg("there is no such function"))?;
         let mut pickler = self.pickler(reply);
+        // Of a panic that an earlier call has caught.
+        let _ = spawn::panic_location();
         let called = AssertUnwindSafe(|| function.call(arguments, last, &mut pickler));
         catch_unwind(called).unwrap_or_else(|payload| {
             let panic = Exception::from_panic(payload);

@@ -24,7 +24,7 @@ pub(super) struct Executing {
     pub(super) work_items: VecDeque<Item>,
     /// The workers, by their numbers, from when their managers are started until their processes have
     /// ended.
-    pub(super) processes: BTreeMap<usize, Worker>,
+    pub(super) processes: BTreeMap<usize, WorkerProcess>,
     /// The workers that are idle. The one that was busy last is the last.
     pub(super) idle: Vec<usize>,
     /// How many workers are starting.
@@ -45,7 +45,7 @@ pub(super) struct Executing {
     pub(super) watchdog: Option<Arc<Thread>>,
     /// Counts what the watchdog has to know of: new deadlines, and ends.
     pub(super) events: u64,
-    /// Threads that have next to nothing left to do, and are to be joined.
+    /// Threads that have next to nothing left to do but callbacks, and are to be joined.
     pub(super) ended: Vec<Arc<Thread>>,
 }
 
@@ -56,7 +56,8 @@ pub(super) enum Shutdown {
     Interpreter,
 }
 
-pub(super) struct Worker {
+/// A worker process, as its pool knows it.
+pub(super) struct WorkerProcess {
     /// Its manager.
     pub(super) thread: Arc<Thread>,
     /// The command that starts it, if the pool has commands.
@@ -95,9 +96,9 @@ impl InHand {
     }
 }
 
-impl Worker {
+impl WorkerProcess {
     pub(super) fn new(thread: Arc<Thread>, command: Option<usize>) -> Self {
-        Worker {
+        WorkerProcess {
             thread,
             command,
             process: None,
@@ -140,23 +141,23 @@ impl Worker {
 }
 
 impl Executing {
+    /// Whether the pool takes calls, unless it is broken.
     pub(super) fn is_open(&self) -> Result<(), SubmitError> {
-        match (&self.broken, self.shutdown) {
-            (Some(broken), _) => Err(broken.clone().into()),
-            (None, None) => Ok(()),
-            (None, Some(Shutdown::Executor)) => Err(SubmitError::Shutdown),
-            (None, Some(Shutdown::Interpreter)) => Err(SubmitError::InterpreterShutdown),
+        match self.shutdown {
+            None => Ok(()),
+            Some(Shutdown::Executor) => Err(SubmitError::Shutdown),
+            Some(Shutdown::Interpreter) => Err(SubmitError::InterpreterShutdown),
         }
     }
 
     /// A worker, as its own manager or whoever has taken it off the list of the idle knows it.
-    pub(super) fn worker(&mut self, number: usize) -> &mut Worker {
+    pub(super) fn worker(&mut self, number: usize) -> &mut WorkerProcess {
         let worker = self.processes.get_mut(&number);
         worker.expect("a worker is there until its own manager takes it out")
     }
 
     /// Takes out a worker whose process has ended, and says whether it was ready.
-    pub(super) fn remove(&mut self, number: usize) -> Option<(Worker, bool)> {
+    pub(super) fn remove(&mut self, number: usize) -> Option<(WorkerProcess, bool)> {
         let worker = self.processes.remove(&number)?;
         let ready = worker.connection.is_some();
         self.idle.retain(|&idle| idle != number);
@@ -180,6 +181,14 @@ impl Executing {
     /// Whether all that there ever was has ended.
     pub(super) fn is_over(&self) -> bool {
         self.shutdown.is_some() && self.processes.is_empty() && self.watchdog.is_none()
+    }
+
+    /// Takes out the threads that have returned. Until they are joined, they have their stacks.
+    pub(super) fn take_ended(&mut self) -> Vec<Arc<Thread>> {
+        let ended = mem::take(&mut self.ended).into_iter();
+        let (alive, ended) = ended.partition(|thread| thread.is_alive());
+        self.ended = alive;
+        ended
     }
 
     /// Whether this thread is one that `shutdown` would wait for.
@@ -219,6 +228,21 @@ impl Executing {
         worker.summoned = true;
         // If that fails, the worker is dying, and its manager sees to what is in the queue.
         worker.send(&Message::of_bytes(&[SUMMONS]));
+    }
+
+    /// Takes no more calls from here on, and lets the idle workers end. Returns the calls that are to be
+    /// cancelled.
+    pub(super) fn shut_down(&mut self, by: Shutdown, cancel_futures: bool) -> VecDeque<Item> {
+        self.shutdown = self.shutdown.or(Some(by));
+        for number in mem::take(&mut self.idle) {
+            self.worker(number).retire();
+        }
+        self.events += 1;
+        if cancel_futures {
+            mem::take(&mut self.work_items)
+        } else {
+            VecDeque::new()
+        }
     }
 
     /// Takes all calls out of the queue, to fail with this.

@@ -32,8 +32,9 @@ pub(in super::super::super) enum Connection {
 /// Sends a worker what it is to receive.
 #[cfg(unix)]
 pub(in super::super::super) trait Forward: Send + Sync {
-    /// Sends some of this, and returns how much.
-    fn forward(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Sends all of this. If it is not patient, this fails soon with `WouldBlock` where nobody reads it, and
+    /// what it is sent is of no use any more.
+    fn forward(&self, bytes: &[u8], patient: bool) -> io::Result<()>;
 
     /// Ends what is sent, or also what is received.
     fn shutdown(&self, how: Shutdown);
@@ -85,6 +86,10 @@ impl Connection {
     }
 
     fn write_whole(&self, mut bytes: &[u8], patient: bool) -> io::Result<()> {
+        #[cfg(unix)]
+        if let Connection::Command(_, command) = self {
+            return command.forward(bytes, patient);
+        }
         let mut stream = self;
         while !bytes.is_empty() {
             match stream.write(bytes) {
@@ -113,7 +118,7 @@ impl Connection {
         match self {
             #[cfg(unix)]
             Connection::Unix(stream) => stream.set_write_timeout(Some(timeout)),
-            // A command that does not read is ended for its silence, which ends the write.
+            // It has a time-out of its own.
             #[cfg(unix)]
             Connection::Command(..) => Ok(()),
             Connection::Tcp(stream) if cfg!(unix) => stream.set_write_timeout(Some(timeout)),
@@ -132,6 +137,12 @@ impl Connection {
     }
 }
 
+/// Whether reading or writing has failed for the time that it took. Systems differ in the name.
+pub(super) fn is_time_out(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::WouldBlock || kind == io::ErrorKind::TimedOut
+}
+
 impl Read for &Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -148,7 +159,10 @@ impl Write for &Connection {
             #[cfg(unix)]
             Connection::Unix(stream) => (&*stream).write(bytes),
             #[cfg(unix)]
-            Connection::Command(_, command) => command.forward(bytes),
+            Connection::Command(_, command) => {
+                command.forward(bytes, true)?;
+                Ok(bytes.len())
+            }
             Connection::Tcp(stream) => (&*stream).write(bytes),
         }
     }
@@ -369,6 +383,13 @@ impl Listener {
                 Ok(Connection::Unix(stream))
             }),
             Listener::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
+                // In Windows, other processes that this one starts may inherit what was accepted, and keep it
+                // open when this one has ended. They do not inherit a copy.
+                let stream = if cfg!(windows) {
+                    stream.try_clone()?
+                } else {
+                    stream
+                };
                 stream.set_nonblocking(false)?;
                 stream.set_nodelay(true)?;
                 Ok(Connection::Tcp(stream))
