@@ -170,20 +170,20 @@ fn per_task(start: Instant, tasks: usize) -> f64 {
     start.elapsed().as_nanos() as f64 / tasks as f64
 }
 
-/// What the two processes of a call cannot do without: 16 bytes to and fro over a socket pair.
+/// What the two processes of a call cannot do without: so many bytes to and fro over a socket pair.
 #[cfg(unix)]
-fn floor(tasks: usize) -> f64 {
+fn floor(tasks: usize, length: usize) -> f64 {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
     let (mut here, mut there) = UnixStream::pair().expect("a socket pair");
     let other = std::thread::spawn(move || {
-        let mut bytes = [0; 16];
+        let mut bytes = vec![0; length];
         while there.read_exact(&mut bytes).is_ok() {
             there.write_all(&bytes).expect("a stream");
         }
     });
-    let mut bytes = [1; 16];
+    let mut bytes = vec![1; length];
     let start = Instant::now();
     for _ in 0..tasks {
         here.write_all(&bytes).expect("a stream");
@@ -196,7 +196,7 @@ fn floor(tasks: usize) -> f64 {
 }
 
 #[cfg(not(unix))]
-fn floor(_: usize) -> f64 {
+fn floor(_: usize, _: usize) -> f64 {
     f64::NAN
 }
 
@@ -295,7 +295,7 @@ pub fn processes(report: &mut Report, options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-/// One call at a time, beside the same bytes without a pool.
+/// One call at a time, beside as many bytes without a pool.
 fn above_the_floor(
     report: &mut Report,
     options: &Options,
@@ -305,16 +305,27 @@ fn above_the_floor(
     if cfg!(not(unix)) || !options.picks("processes", "above the floor") {
         return Ok(());
     }
-    let (here, case) = (&all[0], "above the floor");
-    let call = move || here.borrow_mut().run("process-ping-pong", 2, tasks);
-    let contenders = vec![
-        Contender::new(case.to_owned(), NAME.to_owned(), tasks, call),
-        Contender::new(case.to_owned(), "a socket pair".to_owned(), tasks, || {
-            floor(tasks)
-        }),
-    ];
-    let figures = report.compare("processes", "ns/task", contenders);
-    let what = "one call at a time over 16 bytes on a socket pair";
-    report.goal("processes", what, figures[0].over(figures[1]), Some(2.5));
+    let here = &all[0];
+    for (case, workload, tasks, length, at_most) in [
+        ("above the floor", "process-ping-pong", tasks, 16, Some(2.5)),
+        (
+            "1 MB above the floor",
+            "process-1-mb",
+            (tasks / 20).max(1),
+            1_000_000,
+            None,
+        ),
+    ] {
+        let call = move || here.borrow_mut().run(workload, 2, tasks);
+        let contenders = vec![
+            Contender::new(case.to_owned(), NAME.to_owned(), tasks, call),
+            Contender::new(case.to_owned(), "a socket pair".to_owned(), tasks, || {
+                floor(tasks, length)
+            }),
+        ];
+        let figures = report.compare("processes", "ns/task", contenders);
+        let what = format!("one call at a time over {length} bytes on a socket pair");
+        report.goal("processes", &what, figures[0].over(figures[1]), at_most);
+    }
     Ok(())
 }
