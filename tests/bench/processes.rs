@@ -2,7 +2,7 @@
 //! under the same names.
 
 use crate::harness::{Contender, Options, Report};
-use crate::measures::{runners, Runners};
+use crate::measures::{runners, runners_with_usual_memory, Runners};
 use crate::runners::NAME;
 use concurrent_futures::process::{freeze_support, ProcessPoolExecutor};
 use concurrent_futures::MapOptions;
@@ -203,7 +203,7 @@ fn floor(_: usize, _: usize) -> f64 {
 /// All of it on two workers, with what the ratio to CPython is to be at most.
 pub fn processes(report: &mut Report, options: &Options) -> io::Result<()> {
     let tasks = options.scale.tasks / 5;
-    let cases: [(&str, &str, &str, usize, f64); 9] = [
+    let cases: [(&str, &str, &str, usize, f64); 11] = [
         ("small calls", "process-fan-out", "ns/task", tasks, 0.12),
         (
             "one at a time",
@@ -235,6 +235,20 @@ pub fn processes(report: &mut Report, options: &Options) -> io::Result<()> {
             0.40,
         ),
         (
+            "1 MB to and fro, malloc",
+            "process-1-mb",
+            "ns/task",
+            tasks / 200,
+            0.16,
+        ),
+        (
+            "100 MB to and fro, malloc",
+            "process-100-mb",
+            "ns/task",
+            tasks / 10_000,
+            0.40,
+        ),
+        (
             "new pool to first result",
             "process-start",
             "ns",
@@ -257,6 +271,7 @@ pub fn processes(report: &mut Report, options: &Options) -> io::Result<()> {
         ),
     ];
     let all: Runners = runners(options)?;
+    let usual: Runners = runners_with_usual_memory(options)?;
     for (case, workload, unit, tasks, at_most) in cases {
         if !options.picks("processes", case) {
             continue;
@@ -265,6 +280,11 @@ pub fn processes(report: &mut Report, options: &Options) -> io::Result<()> {
             println!("processes: memory is not measured, for want of /proc/PID/smaps_rollup");
             continue;
         }
+        let all = if case.ends_with("malloc") {
+            &usual
+        } else {
+            &all
+        };
         let contenders = all.iter().map(|runner| {
             let who = runner.borrow().name().to_owned();
             // A map is the same on both sides, as its first one is made of starting the workers.
