@@ -670,6 +670,37 @@ fn a_grandchild_lives_on() {
     });
 }
 
+/// It has the streams, and so they do not end with the worker. Whoever ends the call does not wait for that.
+#[test]
+fn a_copy_of_the_worker_lives_on() {
+    watchdog("a copy of the worker", |steps| {
+        let folder = Folder::new("copy-lives");
+        for n in 0..3 {
+            let path = folder.path(&n.to_string());
+            let pool = tough_pool(1);
+            let call = pool.submit(forks, path.clone()).unwrap();
+            let copy = || fs::read_to_string(&path).unwrap_or_default().parse();
+            until(steps, "there is a copy", || copy().is_ok());
+            match n {
+                0 => assert!(pool.kill_call(&call)),
+                1 => pool.kill_workers(),
+                _ => {
+                    // The worker itself ends by this.
+                    pool.terminate_workers();
+                    pool.kill_workers();
+                }
+            }
+            steps.at("the exception");
+            let ended = exception(&call);
+            assert!(is::<CallKilled>(&ended) || is::<WorkerDied>(&ended));
+            steps.at("shutdown");
+            pool.shutdown();
+            assert!(is_alive(copy().unwrap()));
+            kill(copy().unwrap(), "KILL");
+        }
+    });
+}
+
 #[test]
 fn workers_that_cannot_start() {
     watchdog("workers that cannot start", |steps| {
