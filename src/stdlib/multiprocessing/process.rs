@@ -243,9 +243,12 @@ impl Folder {
         let mut hasher = RandomState::new().build_hasher();
         hasher.write(secret.as_bytes());
         let name = format!("futures-{}-{:016x}", process::id(), hasher.finish());
-        let path = env::temp_dir().join(name).into_os_string().into_string();
+        let path = env::temp_dir().join(name);
+        // It has to be the same for both sides, wherever they may go meanwhile.
+        let path = Some(path).filter(|path| path.is_absolute());
+        let path = path.and_then(|path| path.into_os_string().into_string().ok());
         // One that is no text, or of several lines, is not worth the trouble.
-        let path = path.ok().filter(|path| path.lines().count() == 1);
+        let path = path.filter(|path| path.lines().count() == 1);
         Folder(path.unwrap_or_default())
     }
 }
