@@ -32,7 +32,7 @@ use self::builder::Initializer;
 use self::command::Commands;
 use self::completion::{abandon, cancel_all, Completion};
 use self::returns::Returns;
-use self::state::{Executing, InHand, Shutdown, Worker};
+use self::state::{Executing, InHand, Shutdown, WorkerProcess};
 use super::_base::{
     Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError, ValueError,
     LOGGER,
@@ -163,7 +163,8 @@ fn _process_chunk(
         reply.push(RETURNED);
         let outcome = registry.call(number, &mut items, n == count, reply);
         let failed = outcome.is_err();
-        _sendback_result(registry, reply, start, outcome);
+        let tail = _sendback_result(registry, reply, start, outcome);
+        reply.extend(tail);
         // A dumped `Err` begins with a one.
         if failed || (stop_at_err && reply.get(start + 1) == Some(&1)) {
             break;
@@ -172,16 +173,17 @@ fn _process_chunk(
     Ok(())
 }
 
-/// Puts an exception in the place of what was dumped since `start`, if there is one.
+/// Puts an exception in the place of what was dumped since `start`, if there is one; or returns what
+/// belongs behind it.
 ///
 /// CPython: `_sendback_result` in `process.py`.
 fn _sendback_result(
     registry: &Registry,
     reply: &mut Vec<u8>,
     start: usize,
-    outcome: Result<(), Exception>,
-) {
-    if let Err(exception) = outcome {
+    outcome: Result<Vec<u8>, Exception>,
+) -> Vec<u8> {
+    outcome.unwrap_or_else(|exception| {
         reply.truncate(start);
         reply.push(RAISED);
         let dump = AssertUnwindSafe(|| exception.dump(&mut registry.pickler(reply)));
@@ -191,7 +193,8 @@ fn _sendback_result(
             let _ = exception.dump(&mut registry.pickler(reply));
         }
         LOGGER.log_panic("Exception in worker", || drop(exception));
-    }
+        Vec::new()
+    })
 }
 
 /// Evaluates calls from the parent and sends the results back, until there are no more.
@@ -199,21 +202,23 @@ fn _sendback_result(
 /// CPython: `_process_worker` in `process.py`.
 fn _process_worker(connection: &Connection, registry: &Registry) -> io::Result<()> {
     let mut receiver = Receiver::new();
-    let greeting = registry.fingerprint().to_le_bytes();
-    connection.send(&message(|bytes| bytes.extend(greeting)))?;
+    connection.send(&Message::of_bytes(&registry.fingerprint().to_le_bytes()))?;
     loop {
         let mut call_item = receiver.recv_bytes(connection)?;
-        let reply = message(|reply| evaluate(&mut call_item, registry, reply));
+        let reply = Message::new(|reply| Ok(evaluate(&mut call_item, registry, reply)));
         call_item.finish()?;
-        connection.send(&reply)?;
+        connection.send(&reply.unwrap_or_else(|never: Infallible| match never {}))?;
     }
 }
 
-/// Appends the reply to what the parent has sent.
-fn evaluate(call_item: &mut Incoming<'_>, registry: &Registry, reply: &mut Vec<u8>) {
+/// Appends the reply to what the parent has sent, or returns the end of it.
+fn evaluate(call_item: &mut Incoming<'_>, registry: &Registry, reply: &mut Vec<u8>) -> Vec<u8> {
     match call_item.received {
-        [SUMMONS] => return reply.push(SUMMONED),
-        [NAMES] => return registry.dump_names(reply),
+        [SUMMONS] => {
+            reply.push(SUMMONED);
+            return Vec::new();
+        }
+        [NAMES] => return registry.dump_names(),
         _ => {}
     }
     let start = reply.len();
@@ -221,19 +226,12 @@ fn evaluate(call_item: &mut Incoming<'_>, registry: &Registry, reply: &mut Vec<u
     let mut unpickler = registry.unpickler(call_item);
     let outcome = match <(u8, u32)>::load(&mut unpickler) {
         Ok((CALL, number)) => registry.call(number, &mut unpickler, true, reply),
-        Ok((_, number)) => _process_chunk(registry, number, &mut unpickler, reply),
+        Ok((_, number)) => {
+            _process_chunk(registry, number, &mut unpickler, reply).map(|()| Vec::new())
+        }
         Err(error) => Err(error.into()),
     };
-    _sendback_result(registry, reply, start, outcome);
-}
-
-/// A message that cannot fail.
-fn message(fill: impl FnOnce(&mut Vec<u8>)) -> Message {
-    let filled = Message::new(|bytes| {
-        fill(bytes);
-        Ok::<(), Infallible>(())
-    });
-    filled.unwrap_or_else(|never| match never {})
+    _sendback_result(registry, reply, start, outcome)
 }
 
 /// The manager of one worker.
@@ -654,7 +652,7 @@ impl Pool {
         if let Some(command) = command {
             state.command_is_used(command);
         }
-        let worker = Worker::new(thread, command);
+        let worker = WorkerProcess::new(thread, command);
         state.processes.insert(number, worker);
         state.started += 1;
         state.starting += 1;
@@ -813,7 +811,7 @@ impl ProcessPoolExecutor {
     ///
     /// CPython: `ProcessPoolExecutor.kill_workers` in 3.14's `process.py`.
     pub fn kill_workers(&self) {
-        self.pool()._force_shutdown(Worker::kill);
+        self.pool()._force_shutdown(WorkerProcess::kill);
     }
 
     fn pool(&self) -> &Arc<Pool> {
@@ -859,7 +857,7 @@ impl Pool {
     }
 
     /// CPython: `ProcessPoolExecutor._force_shutdown` in 3.14's `process.py`.
-    fn _force_shutdown(&self, operation: impl FnMut(&mut Worker)) {
+    fn _force_shutdown(&self, operation: impl FnMut(&mut WorkerProcess)) {
         let mut state = self.lock();
         // From here on, no call comes back to the queue, which is emptied only once.
         state.forced = true;

@@ -277,7 +277,9 @@ fn the_display_of_what_broke_the_pool() {
 fn the_drop_of_what_breaks_a_broken_pool() {
     hooked("two initializers fail", |steps| {
         let both = Arc::new(Barrier::new(2));
-        on_load(move || drop(both.wait()));
+        on_load(move || {
+            both.wait();
+        });
         let pool = builder(2).try_initializer(fails, ()).build().unwrap();
         let its_pool = pool.clone();
         on_drop(move || assert!(its_pool.process_count() <= 2));

@@ -292,13 +292,13 @@ where
 /// The message that asks for a call.
 pub(super) fn call_item<F: 'static, A: Dump>(
     registry: &Registry,
-    args: A,
+    mut args: A,
 ) -> Result<Message, Exception> {
     let number = registry.number::<F>()?;
     Message::new(|bytes| {
         let mut pickler = registry.pickler(bytes);
         (CALL, number).dump(&mut pickler)?;
-        Ok(args.dump(&mut pickler)?)
+        Ok(args.dump_and_take(&mut pickler)?)
     })
 }
 

@@ -8,7 +8,7 @@ use super::super::stdlib::multiprocessing::connection::{Connection, Message};
 use super::super::stdlib::multiprocessing::process::Process;
 use super::super::stdlib::threading::Thread;
 use super::command::Usage;
-use super::{message, BrokenProcessPool, Item, SUMMONS};
+use super::{BrokenProcessPool, Item, SUMMONS};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::mem;
@@ -24,7 +24,7 @@ pub(super) struct Executing {
     pub(super) work_items: VecDeque<Item>,
     /// The workers, by their numbers, from when their managers are started until their processes have
     /// ended.
-    pub(super) processes: BTreeMap<usize, Worker>,
+    pub(super) processes: BTreeMap<usize, WorkerProcess>,
     /// The workers that are idle. The one that was busy last is the last.
     pub(super) idle: Vec<usize>,
     /// How many workers are starting.
@@ -56,7 +56,8 @@ pub(super) enum Shutdown {
     Interpreter,
 }
 
-pub(super) struct Worker {
+/// A worker process, as its pool knows it.
+pub(super) struct WorkerProcess {
     /// Its manager.
     pub(super) thread: Arc<Thread>,
     /// The command that starts it, if the pool has commands.
@@ -95,9 +96,9 @@ impl InHand {
     }
 }
 
-impl Worker {
+impl WorkerProcess {
     pub(super) fn new(thread: Arc<Thread>, command: Option<usize>) -> Self {
-        Worker {
+        WorkerProcess {
             thread,
             command,
             process: None,
@@ -150,13 +151,13 @@ impl Executing {
     }
 
     /// A worker, as its own manager or whoever has taken it off the list of the idle knows it.
-    pub(super) fn worker(&mut self, number: usize) -> &mut Worker {
+    pub(super) fn worker(&mut self, number: usize) -> &mut WorkerProcess {
         let worker = self.processes.get_mut(&number);
         worker.expect("a worker is there until its own manager takes it out")
     }
 
     /// Takes out a worker whose process has ended, and says whether it was ready.
-    pub(super) fn remove(&mut self, number: usize) -> Option<(Worker, bool)> {
+    pub(super) fn remove(&mut self, number: usize) -> Option<(WorkerProcess, bool)> {
         let worker = self.processes.remove(&number)?;
         let ready = worker.connection.is_some();
         self.idle.retain(|&idle| idle != number);
@@ -226,7 +227,7 @@ impl Executing {
         let worker = self.worker(number);
         worker.summoned = true;
         // If that fails, the worker is dying, and its manager sees to what is in the queue.
-        worker.send(&message(|bytes| bytes.push(SUMMONS)));
+        worker.send(&Message::of_bytes(&[SUMMONS]));
     }
 
     /// Takes no more calls from here on, and lets the idle workers end. Returns the calls that are to be

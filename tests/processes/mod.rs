@@ -9,7 +9,7 @@ use concurrent_futures::process::{
 use concurrent_futures::Exception;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::process::{self, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -34,6 +34,7 @@ fn register(registry: &mut Registry) {
         .register(sleep_ms)
         .register(echo)
         .register(bytes)
+        .register(exchange)
         .register(panics)
         .register(catches_a_panic)
         .register(resumes_a_panic)
@@ -81,7 +82,8 @@ fn register(registry: &mut Registry) {
         .register(fail_in_initializer)
         .register(call_back)
         .register(touch_and_abort_at_3)
-        .register(takes_half);
+        .register(takes_half)
+        .register(takes_slow);
 }
 
 /// The arguments that lead to a test function of this binary, as a worker.
@@ -153,6 +155,14 @@ pub fn echo(bytes: Vec<u8>) -> Vec<u8> {
 
 pub fn bytes(length: usize) -> Vec<u8> {
     vec![7; length]
+}
+
+/// The arguments the other way round, or as an error if the first is empty.
+pub fn exchange(text: String, bytes: Vec<u8>) -> Result<(Vec<u8>, String), Option<Vec<u8>>> {
+    if text.is_empty() {
+        return Err(Some(bytes));
+    }
+    Ok((bytes, text))
 }
 
 pub fn panics(text: String) -> u64 {
@@ -267,6 +277,31 @@ impl Load for Half {
 
 pub fn takes_half(_: Half) {
     process::abort();
+}
+
+/// Takes long to be loaded, in the middle.
+pub struct Slow(pub Vec<u8>, pub Vec<u8>);
+
+impl Slow {
+    pub const SECONDS: u64 = 5;
+}
+
+impl Dump for Slow {
+    fn dump(&self, pickler: &mut Pickler<'_>) -> Result<(), PickleError> {
+        (&self.0, &self.1).dump(pickler)
+    }
+}
+
+impl Load for Slow {
+    fn load(unpickler: &mut Unpickler<'_>) -> Result<Self, PickleError> {
+        let first = Vec::load(unpickler)?;
+        thread::sleep(Duration::from_secs(Slow::SECONDS));
+        Ok(Slow(first, Vec::load(unpickler)?))
+    }
+}
+
+pub fn takes_slow(slow: Slow) -> Vec<u8> {
+    [slow.0, slow.1].concat()
 }
 
 /// Leaves a process behind that has inherited what can be inherited, and dies. Returns nothing.
@@ -569,7 +604,7 @@ impl Holder {
         stream.read_exact(&mut pid).unwrap();
         Held {
             pid: u32::from_le_bytes(pid),
-            _stream: stream,
+            stream,
         }
     }
 }
@@ -577,7 +612,23 @@ impl Holder {
 /// A call that has begun, and waits.
 pub struct Held {
     pub pid: u32,
-    _stream: TcpStream,
+    stream: TcpStream,
+}
+
+impl Held {
+    /// Waits until the process of the call has ended.
+    pub fn ended(&mut self) {
+        // An error, or no bytes: whichever the system makes of it.
+        let read = self.stream.read(&mut [0]);
+        assert!(!matches!(read, Ok(1)));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // To close it is not enough: in Windows, a process that has just been started may have inherited it.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
 }
 
 /// Sends a signal.
