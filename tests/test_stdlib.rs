@@ -39,7 +39,7 @@ mod hostile {
     type Chunk = Vec<Result<u64, String>>;
 
     fn message<T: Dump>(value: T) -> Message {
-        Message::new(|bytes| value.dump(&mut Pickler::new(bytes))).unwrap()
+        Message::new(|bytes| value.dump(&mut Pickler::new(bytes)).map(|()| Vec::new())).unwrap()
     }
 
     /// Streams of a worker as they should be: a greeting, and some replies.
