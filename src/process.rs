@@ -279,7 +279,6 @@ impl _ExecutorManagerThread {
             Some(error) => End::NotStarted(error),
             None => End::Ended { unread: false },
         })?;
-        let connection = Arc::new(connection);
         let mut receiver = Receiver::new();
         self.initialize(&connection, &mut receiver)?;
         let mut state = self.pool.lock();

@@ -670,6 +670,37 @@ fn a_grandchild_lives_on() {
     });
 }
 
+/// It has the streams, and so they do not end with the worker. Whoever ends the call does not wait for that.
+#[test]
+fn a_copy_of_the_worker_lives_on() {
+    watchdog("a copy of the worker", |steps| {
+        let folder = Folder::new("copy-lives");
+        for n in 0..3 {
+            let path = folder.path(&n.to_string());
+            let pool = tough_pool(1);
+            let call = pool.submit(forks, path.clone()).unwrap();
+            let copy = || fs::read_to_string(&path).unwrap_or_default().parse();
+            until(steps, "there is a copy", || copy().is_ok());
+            match n {
+                0 => assert!(pool.kill_call(&call)),
+                1 => pool.kill_workers(),
+                _ => {
+                    // The worker itself ends by this.
+                    pool.terminate_workers();
+                    pool.kill_workers();
+                }
+            }
+            steps.at("the exception");
+            let ended = exception(&call);
+            assert!(is::<CallKilled>(&ended) || is::<WorkerDied>(&ended));
+            steps.at("shutdown");
+            pool.shutdown();
+            assert!(is_alive(copy().unwrap()));
+            kill(copy().unwrap(), "KILL");
+        }
+    });
+}
+
 #[test]
 fn workers_that_cannot_start() {
     watchdog("workers that cannot start", |steps| {
@@ -1334,6 +1365,57 @@ fn no_folder_for_temporary_files() {
     }
     let ended = child("no_folder_for_temporary_files", "folder", "");
     assert!(ended.stdout.contains("it works"), "{ended:?}");
+}
+
+/// Loopback, too: a program may go elsewhere between making the folder and removing it.
+#[test]
+fn a_relative_folder_for_temporary_files() {
+    if is_child("relative") {
+        watchdog("a relative folder", |steps| {
+            let folder = Folder::new("relative");
+            for place in ["here", "there"] {
+                fs::create_dir_all(folder.path(place) + "/temporary").unwrap();
+            }
+            env::set_var("TMPDIR", "temporary");
+            for n in 0..5 {
+                env::set_current_dir(folder.path("here")).unwrap();
+                // Of workers that wait before they are ready, and so until they are killed.
+                register_all();
+                let pool = ProcessPoolExecutor::builder().max_workers(1);
+                let pool = pool.worker_args(entry("never_ready_entry"));
+                let pool = pool.build().unwrap();
+                let call = pool.submit(square, n).unwrap();
+                until(steps, "there is a process", || !pool.pids().is_empty());
+                // Time enough for the folder to be made, if any is.
+                thread::sleep(Duration::from_millis(20));
+                env::set_current_dir(folder.path("there")).unwrap();
+                pool.kill_workers();
+                steps.at("shutdown");
+                pool.shutdown();
+                assert!(call.cancelled());
+                for place in ["here", "there"] {
+                    let left = fs::read_dir(folder.path(place) + "/temporary").unwrap();
+                    assert_eq!(left.count(), 0, "{place}");
+                }
+            }
+            // And it works.
+            assert_eq!(pool(1).submit(square, 6).unwrap().result(None).unwrap(), 36);
+            println!("it works");
+        });
+        return;
+    }
+    let ended = child("a_relative_folder_for_temporary_files", "relative", "");
+    assert!(ended.stdout.contains("it works"), "{ended:?}");
+}
+
+#[test]
+fn never_ready_entry() {
+    if env::args()
+        .last()
+        .map_or(false, |last| last.starts_with("--multiprocessing"))
+    {
+        thread::sleep(Duration::from_secs(60));
+    }
 }
 
 /// Calls fail, or are refused, or made; the pool stays usable.

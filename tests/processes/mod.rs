@@ -52,6 +52,7 @@ fn register(registry: &mut Registry) {
         .register(pid_after)
         .register(prints_lines)
         .register(grandchild)
+        .register(forks)
         .register(standard_input)
         .register(prints)
         .register(bad_result)
@@ -307,6 +308,22 @@ pub fn takes_slow(slow: Slow) -> Vec<u8> {
 pub fn grandchild(path: String) {
     let child = Command::new("sleep").arg("1000").spawn().unwrap();
     fs::write(path, child.id().to_string()).unwrap();
+    process::abort();
+}
+
+/// Leaves a copy of this process behind, with all that it has open, as a foreign library may. Runs on until
+/// it is killed.
+pub fn forks(path: String) {
+    extern "C" {
+        fn fork() -> i32;
+    }
+    // Sound: nothing but a system call is made in the copy, which has this thread only.
+    let child = unsafe { fork() };
+    if child > 0 {
+        fs::write(path, child.to_string()).unwrap();
+    }
+    // The copy is killed by then, unless the test has failed.
+    thread::sleep(Duration::from_secs(300));
     process::abort();
 }
 
