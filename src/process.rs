@@ -204,7 +204,11 @@ fn _process_worker(connection: &Connection, registry: &Registry) -> io::Result<(
     let mut receiver = Receiver::new();
     connection.send(&Message::of_bytes(&registry.fingerprint().to_le_bytes()))?;
     loop {
-        let mut call_item = receiver.recv_bytes(connection)?;
+        let mut call_item = match receiver.recv_bytes(connection) {
+            // CPython: the `None` in the call queue.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            received => received?,
+        };
         let reply = Message::new(|reply| Ok(evaluate(&mut call_item, registry, reply)));
         call_item.finish()?;
         connection.send(&reply.unwrap_or_else(|never: Infallible| match never {}))?;
