@@ -337,7 +337,9 @@ impl _ExecutorManagerThread {
     fn add_call_item_to_queue(&self, connection: &Connection, mut next: Option<Item>) {
         while let Some(work_item) = next {
             if !work_item.future.set_running_or_notify_cancel() {
-                let _in_hand = self.pool.lock().worker(self.number).in_hand.take();
+                self.pool.lock().worker(self.number).in_hand = None;
+                // Perhaps the last to have its future, which may have a result by somebody else.
+                abandon(work_item, |_| {});
                 next = self.next_work_item();
                 continue;
             }
