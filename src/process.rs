@@ -421,10 +421,11 @@ impl _ExecutorManagerThread {
         let pid = process.as_ref().map(|process| process.pid());
         let status = process.as_ref().and_then(|process| process.join().ok());
         let mut failed = Vec::new();
-        // An error of the user's, which is not to be dropped with the lock held if the pool is broken already.
-        let cause = match &end {
-            End::Unusable(cause) => Some(cause.clone()),
-            _ => None,
+        let (cause, status) = match &end {
+            // An error of the user's, which is not to be dropped with the lock held if the pool is broken already.
+            // The process was killed for it, just now.
+            End::Unusable(cause) => (Some(cause.clone()), None),
+            _ => (None, status),
         };
         let mut state = self.pool.lock();
         let wanted = state.is_wanted(self.number);
@@ -520,7 +521,8 @@ pub struct BrokenProcessPool {
 }
 
 impl BrokenProcessPool {
-    /// The id that the process had.
+    /// The id that the process had; of one behind a [`command`](ProcessPoolExecutorBuilder::command), that of
+    /// the command. `None` if none was started.
     pub fn pid(&self) -> Option<u32> {
         self.pid
     }
