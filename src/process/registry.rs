@@ -158,7 +158,8 @@ impl Registry {
     fn difference(&self, names: &[String]) -> String {
         let list = |names: Vec<&str>| {
             let shown = names.len().min(5);
-            let mut list = names[..shown].join(", ");
+            // Theirs are the words of a stranger.
+            let mut list = names[..shown].join(", ").escape_debug().to_string();
             if names.len() > shown {
                 list += &format!(" and {} more", names.len() - shown);
             }
