@@ -845,6 +845,77 @@ fn the_checks_of_links_and_anchors_see_what_there_is() {
     assert!(anchors(document).contains("one-a_b-two"));
 }
 
+/// The table of scenarios has those that there are, and the sentence above it counts what the table says.
+#[test]
+fn the_scenarios_are_those_of_the_table() {
+    let mut scenarios = Vec::new();
+    for entry in fs::read_dir(root().join("tests/schedules/small")).unwrap() {
+        let text = read(&entry.unwrap().path());
+        let all = text.split("model::scenarios! {\n").nth(1).unwrap();
+        let all = all.split("\n}\n").next().unwrap().lines();
+        let names = all.filter_map(|line| line.strip_prefix("    fn "));
+        let is_name = |c: char| c.is_alphanumeric() || c == '_';
+        scenarios.extend(names.map(|rest| rest.split(|c| !is_name(c)).next().unwrap().to_owned()));
+    }
+    let page = read(&root().join("docs/schedules.md"));
+    let section = page.split("\n## The scenarios\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let (mut names, mut counts) = (Vec::new(), [0; 4]);
+    for row in rows {
+        let (name, rest) = row.split_once("` |").unwrap();
+        names.push(name.to_owned());
+        counts[match rest.split('|').nth(1).unwrap().trim() {
+            "yes" => 0,
+            "yes, with 1" => 1,
+            "the hang is found" => 2,
+            _ => 3,
+        }] += 1;
+    }
+    scenarios.sort();
+    names.sort();
+    assert_eq!(names, scenarios);
+    let [two, fewer, hangs, left] = counts;
+    let words: Vec<_> = section.split_whitespace().collect();
+    let text = words.join(" ");
+    let sentence = format!(
+        "Of {} scenarios, {two} came to the end of all schedules of two preemptions, {fewer} to the end of the one \
+         that they ask for, and {hangs} are the hangs that must be found. The other {left} have more schedules",
+        names.len()
+    );
+    assert!(text.contains(&sentence), "{sentence}");
+}
+
+/// The lines that a planted fault replaces stand once in its file, or nothing would be planted. The table has a row for
+/// each, and the sentence below it counts what the table says.
+#[test]
+fn the_planted_faults_can_be_planted_and_are_those_of_the_table() {
+    let text = read(&root().join("tests/schedules/faults.txt"));
+    let mut faults = Vec::new();
+    for fault in text.split("\nfault ").skip(1) {
+        let (head, lines) = fault.split_once('\n').unwrap();
+        let words: Vec<_> = head.split(' ').collect();
+        let old = &lines[..=lines.find("\nwith\n").unwrap()];
+        let source = read(&root().join("src").join(words[1]));
+        let count = source.matches(old).count();
+        assert_eq!(count, 1, "{}, whose lines are\n{old}", words[0]);
+        faults.push(words[0]);
+    }
+    let page = read(&root().join("docs/schedules.md"));
+    let section = page.split("\n## Planted faults\n").nth(1).unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows: Vec<_> = rows.map(|row| row.split_once("` |").unwrap()).collect();
+    let names: Vec<_> = rows.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, faults);
+    let missed = |(_, rest): &&(&str, &str)| rest.ends_with("| not found |");
+    let sentence = format!(
+        "Of {0} faults, all schedules find {0}, and the random ones {1}.",
+        rows.len(),
+        rows.len() - rows.iter().filter(missed).count()
+    );
+    assert!(section.contains(&sentence), "{sentence}");
+}
+
 /// The divergences, each with its number and what it says of its tests.
 fn divergences(text: &str) -> Vec<(usize, String)> {
     let mut divergences = Vec::new();

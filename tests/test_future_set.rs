@@ -150,13 +150,10 @@ impl HashOne for BuildIdentityHasher {}
 fn identities_are_well_spread() {
     const KEYS: usize = 4096;
     const PLACES: u64 = 2 * KEYS as u64;
-    let base = 0x7f3c_5401_2340_u64 as usize;
-    let powers = (4..=24).map(|power| 1 << power);
-    let others = [
-        48, 96, 112, 144, 160, 208, 240, 272, 400, 1040, 4112, 69_632,
-    ];
+    let powers = (7..=24).map(|power| 1 << power);
+    let others = [144, 160, 208, 240, 272, 400, 1040, 4112, 15_360, 69_632];
     for stride in powers.chain(others) {
-        let keys = (0..KEYS).map(|n| hash(&base.wrapping_add(n * stride)));
+        let keys = identities(KEYS, stride).map(|identity| hash(&identity));
         let (mut places, mut tags) = (BTreeSet::new(), BTreeSet::new());
         let mut all = HashSet::new();
         for hash in keys {
@@ -176,6 +173,35 @@ fn identities_are_well_spread() {
             all.len()
         );
     }
+}
+
+/// What lies side by side in memory does so in the table.
+#[test]
+fn neighbours_stay_neighbours() {
+    let places: Vec<_> = identities(10_000, 128).map(|it| hash(&it) as u32).collect();
+    let is_near = |pair: &&[u32]| pair[1].wrapping_sub(pair[0]) <= 2;
+    let near = places.windows(2).filter(is_near).count();
+    assert!(near > 9_500, "{near} of 9999");
+}
+
+/// Futures that take more addresses than the table has places do not crowd any part of it.
+#[test]
+fn no_part_of_the_table_is_crowded() {
+    const PLACES: usize = 1 << 18;
+    const KEYS: usize = PLACES / 8 * 7;
+    for stride in [128, 144, 160, 192, 208, 240, 320, 1024] {
+        let mut parts = vec![0; PLACES / 8192];
+        for identity in identities(KEYS, stride) {
+            parts[hash(&identity) as usize % PLACES / 8192] += 1;
+        }
+        let fullest = parts.iter().max().unwrap();
+        assert!(*fullest < 8192 * 21 / 20, "{stride}: {parts:?}");
+    }
+}
+
+fn identities(number: usize, stride: usize) -> impl Iterator<Item = usize> {
+    let base = 0x7f3c_5401_2340_u64 as usize;
+    (0..number).map(move |n| base.wrapping_add(n * stride))
 }
 
 #[test]

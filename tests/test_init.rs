@@ -140,7 +140,6 @@ mod process_pool_failing_initializer {
     use crate::processes::*;
     use concurrent_futures::process::BrokenProcessPool;
     use concurrent_futures::{Error, SubmitError};
-    use std::fs;
 
     /// What the test does, in a process of its own, whose log is its standard error.
     fn break_a_pool() {
@@ -177,9 +176,11 @@ mod process_pool_failing_initializer {
 
     /// gh-104090: the pool that its initializer has broken leaves nothing behind.
     #[test]
+    #[cfg(target_os = "linux")]
     fn test_spawn() {
         /// Descriptors and processes of this process, and folders that it has made.
         fn resources() -> [usize; 3] {
+            use std::fs;
             let count = |path: &str| fs::read_dir(path).map_or(0, Iterator::count);
             let this = std::process::id();
             // After the name, which may hold anything, and the state.

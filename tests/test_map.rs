@@ -600,27 +600,75 @@ fn neighbours_in_cpython_are_near_each_other_here() {
     );
 }
 
-/// What the guide sends its readers to: every name that it gives in the lines "Here".
+/// What the guide's stops say under one heading, "Here" perhaps, line breaks taken out.
+fn guide(heading: &str) -> Vec<String> {
+    let mut fields = Vec::new();
+    let mut inside = false;
+    for line in read("docs/reading-guide.md").lines() {
+        if let Some(text) = line.strip_prefix(&format!("- **{heading}:** ")) {
+            fields.push(text.to_owned());
+            inside = true;
+        } else if let Some(more) = line.strip_prefix("  ").filter(|_| inside) {
+            let last: &mut String = fields.last_mut().unwrap();
+            *last += &format!(" {}", more.trim());
+        } else {
+            inside = false;
+        }
+    }
+    assert_eq!(fields.len(), 23, "a stop without {heading}");
+    fields
+}
+
+/// What the guide sends its readers to: every name in "Here" is defined in the file whose link comes next.
 #[test]
 fn the_guide_names_what_there_is() {
-    let ours = ours();
-    let guide = read("docs/reading-guide.md");
     let mut count = 0;
-    for line in guide
-        .lines()
-        .filter_map(|it| it.strip_prefix("- **Here:** "))
-    {
-        // `impl Drop for Pool` is `Pool::drop`.
-        let names = names(line)
-            .into_iter()
-            .map(|name| match name.strip_prefix("impl Drop for ") {
-                Some(name) => format!("{name}::drop"),
-                None => name.to_owned(),
-            });
-        for name in names.filter(|name| !name.ends_with(".rs") && name != "mpsc") {
-            let end = format!("::{name}");
-            let known = ours.keys().any(|it| *it == name || it.ends_with(&end));
-            assert!(known, "{name} is not in src, but in the guide: {line}");
+    for field in guide("Here") {
+        let mut links = field.split("](../src/").peekable();
+        while let Some(before) = links.next() {
+            let file = match links.peek() {
+                Some(link) => &link[..link.find(')').unwrap()],
+                None => break,
+            };
+            let defined = in_file(file);
+            // `impl Drop for Pool` is `Pool::drop`.
+            let names =
+                names(before)
+                    .into_iter()
+                    .map(|name| match name.strip_prefix("impl Drop for ") {
+                        Some(name) => format!("{name}::drop"),
+                        None => name.to_owned(),
+                    });
+            for name in names.filter(|name| !name.ends_with(".rs") && name != "mpsc") {
+                let end = format!("::{name}");
+                let known = defined.keys().any(|it| *it == name || it.ends_with(&end));
+                assert!(known, "{name} is not in {file}: {field}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 70, "{count}");
+}
+
+/// And every name in "CPython" is one of the map's, but for an attribute, and what is not of `concurrent.futures`.
+#[test]
+fn the_guide_names_what_there_is_in_cpython() {
+    let theirs: Vec<String> = SECTIONS
+        .iter()
+        .flat_map(|(section, _)| table(section))
+        .map(|row| names(&row[0])[0].to_owned())
+        .collect();
+    let mut count = 0;
+    for field in guide("CPython") {
+        for name in names(&field) {
+            if name.ends_with(".py")
+                || ["queue.SimpleQueue", "_idle_worker_semaphore", "spawn_main"].contains(&name)
+            {
+                continue;
+            }
+            let end = format!(".{name}");
+            let known = theirs.iter().any(|it| it == name || it.ends_with(&end));
+            assert!(known, "{name} is not in the map: {field}");
             count += 1;
         }
     }

@@ -7,7 +7,7 @@ use concurrent_futures::pickle::RemoteError;
 use concurrent_futures::process::{BrokenProcessPool, CallOptions, OnCrash, ProcessPoolExecutor};
 use concurrent_futures::{
     as_completed, wait, Error, Executor, MapOptions, ShutdownOptions, State, SubmitError,
-    ThreadPoolExecutor, ALL_COMPLETED,
+    ThreadPoolExecutor, ALL_COMPLETED, FIRST_COMPLETED,
 };
 use processes::*;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use std::num::ParseIntError;
 use std::process::Command;
 use std::sync::{mpsc, Arc};
 use std::time::Duration;
-use support::{child, is_child, until, watchdog};
+use support::{child, is_child, until, watchdog, Steps};
 
 /// How many workers CPython's tests have.
 const WORKER_COUNT: usize = 5;
@@ -81,6 +81,21 @@ fn test_traceback() {
         );
         let location = remote.location().unwrap();
         assert!(location.contains("tests/processes/mod.rs:"), "{location}");
+    });
+}
+
+/// The place of a panic is not that of another one, which an earlier call has caught.
+#[test]
+fn a_panic_without_a_place() {
+    watchdog("a panic without a place", |_| {
+        let executor = pool(1);
+        let caught = executor.submit(catches_a_panic, ()).unwrap();
+        assert!(caught.result(None).unwrap());
+        let resumed = executor.submit(resumes_a_panic, "on".to_owned()).unwrap();
+        let exception = resumed.exception(None).unwrap().unwrap();
+        assert_eq!(exception.panic_message(), Some("on"));
+        let remote = exception.downcast_ref::<RemoteError>().unwrap();
+        assert_eq!(remote.location(), None);
     });
 }
 
@@ -383,6 +398,31 @@ fn any_number_of_parameters() {
     });
 }
 
+/// Around the size from which on bytes are sent without being copied.
+#[test]
+fn many_bytes_anywhere() {
+    watchdog("many bytes", |_| {
+        let pool = pool(2);
+        let sizes = [0, 1, 4000, 65_535, 65_536, 300_000];
+        for text in sizes.map(|size| "x".repeat(size)) {
+            for bytes in sizes.map(|size| vec![size as u8; size]) {
+                let future = pool.submit(exchange, (text.clone(), bytes.clone()));
+                let exchanged = future.unwrap().result(None).unwrap();
+                if text.is_empty() {
+                    assert!(exchanged == Err(Some(bytes)));
+                } else {
+                    assert!(exchanged == Ok((bytes, text.clone())));
+                }
+            }
+        }
+        // Others follow in the same message.
+        let items = || sizes.iter().map(|&size| vec![size as u8; size]);
+        let options = MapOptions::new().chunksize(4);
+        let echoed = pool.map_with(echo, items(), options).unwrap();
+        assert!(echoed.map(Result::unwrap).eq(items()));
+    });
+}
+
 #[test]
 fn errors_arrive_with_their_types() {
     watchdog("errors", |_| {
@@ -503,6 +543,40 @@ fn what_is_running_is_being_run() {
         assert!(running.iter().all(|future| !future.cancel()));
         drop(held);
         assert!(running.iter().all(|future| future.result(None).is_ok()));
+    });
+}
+
+/// What stop 18 of the guide says of processes that are started, and of those that are idle.
+#[test]
+fn the_idle_process_that_was_busy_last_is_taken() {
+    watchdog("which process is taken", |_| {
+        let pool = pool(3);
+        let holder = Holder::new();
+        let mut futures = Vec::new();
+        let counts = [(); 5].map(|()| {
+            futures.push(pool.submit(hold, holder.port()).unwrap());
+            pool.process_count()
+        });
+        assert_eq!(counts, [1, 2, 3, 3, 3]);
+        for _ in 0..5 {
+            drop(holder.entered());
+        }
+        drop(futures);
+        for _ in 0..5 {
+            let futures = [(); 3].map(|()| pool.submit(hold, holder.port()).unwrap());
+            let held = [(); 3].map(|()| holder.entered());
+            let mut pending = futures.to_vec();
+            let mut last = 0;
+            for held in held {
+                last = held.pid;
+                drop(held);
+                let waited = wait(pending, None, FIRST_COMPLETED);
+                pending = waited.not_done.into_iter().collect();
+            }
+            for _ in 0..3 {
+                assert_eq!(pool.submit(pid, ()).unwrap().result(None).unwrap(), last);
+            }
+        }
     });
 }
 
@@ -644,8 +718,10 @@ fn standard_streams_belong_to_the_task() {
 /// while it does.
 #[test]
 fn a_worker_exits_in_peace() {
+    // To start a process takes Windows far longer.
+    let pools = if cfg!(windows) { 10 } else { 100 };
     if is_child("peace") {
-        for _ in 0..100 {
+        for _ in 0..pools {
             let pool = pool(2);
             let printed = [0, 1].map(|_| pool.submit(prints, "from the task".to_owned()));
             for printed in printed {
@@ -657,7 +733,7 @@ fn a_worker_exits_in_peace() {
     }
     let ended = child("a_worker_exits_in_peace", "peace", "");
     assert_eq!(ended.code, Some(0));
-    assert_eq!(ended.stdout.matches("from the task").count(), 400);
+    assert_eq!(ended.stdout.matches("from the task").count(), pools * 4);
 }
 
 #[test]
@@ -693,6 +769,61 @@ fn at_exit_waits_for_processes() {
     let lines = std::fs::read_to_string(&path).unwrap().lines().count();
     std::fs::remove_file(&path).unwrap();
     assert_eq!((status.code(), lines), (Some(0), 20));
+}
+
+/// Also while another child of the parent lives on, which has inherited what can be inherited.
+#[test]
+fn no_worker_outlives_its_parent() {
+    const PORT: &str = "CONCURRENT_FUTURES_TEST_PORT";
+    let test = "no_worker_outlives_its_parent";
+    let again = |role, port: u16| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", test, "--nocapture"]);
+        command.env("RELIABILITY_TEST_CHILD", role);
+        command.env(PORT, port.to_string()).spawn().unwrap()
+    };
+    let port = || std::env::var(PORT).unwrap().parse().unwrap();
+    if is_child("other") {
+        hold(port());
+        return;
+    }
+    if is_child("parent") {
+        let pool = pool(1);
+        pool.submit(hold, port()).unwrap();
+        until(&Steps::default(), "there is a worker", || {
+            !pool.pids().is_empty()
+        });
+        hold(port());
+        let _other = again("other", port());
+        hold(port());
+        std::process::exit(0);
+    }
+    watchdog(test, move |steps| {
+        let holder = Holder::new();
+        let mut parent = again("parent", holder.port());
+        let first = holder.entered();
+        let second = holder.entered();
+        let (worker, held) = if first.pid == parent.id() {
+            (second, first)
+        } else {
+            (first, second)
+        };
+        steps.at("the other child");
+        drop(held);
+        let (third, fourth) = (holder.entered(), holder.entered());
+        let (other, held) = if third.pid == parent.id() {
+            (fourth, third)
+        } else {
+            (third, fourth)
+        };
+        steps.at("the parent");
+        drop(held);
+        assert_eq!(parent.wait().unwrap().code(), Some(0));
+        steps.at("the worker");
+        let mut worker = worker;
+        worker.ended();
+        drop(other);
+    });
 }
 
 #[test]

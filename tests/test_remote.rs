@@ -70,6 +70,21 @@ fn died<T: Clone + Debug>(future: &Future<T>) -> WorkerDied {
 
 // ---- What works
 
+/// What runs commands may take any other status for a failure, and say so, as `srun` does.
+#[test]
+fn a_worker_that_is_not_needed_any_more_ends_well() {
+    watchdog("the status of a command", |_| {
+        let path = env::temp_dir().join(format!("test-status-{}", std::process::id()));
+        let script = format!(r#""$@"; echo $? > {}"#, path.display());
+        let pool = by(words(&["sh", "-c", &script, "sh"]), 1).build().unwrap();
+        assert_eq!(pool.submit(square, 3).unwrap().result(None).unwrap(), 9);
+        pool.shutdown();
+        let status = fs::read_to_string(&path).unwrap();
+        let _ = fs::remove_file(&path);
+        assert_eq!(status, "0\n");
+    });
+}
+
 #[test]
 fn engines_of_this_machine() {
     watchdog("engines of this machine", |steps| {

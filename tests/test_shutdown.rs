@@ -197,7 +197,7 @@ mod process_pool {
     use super::ABS;
     use crate::executor::util::{assert_process_ok, say};
     use crate::processes::*;
-    use crate::support::{until, watchdog, Steps};
+    use crate::support::{until, watchdog};
     use concurrent_futures::process::ProcessPoolExecutor;
     use concurrent_futures::{at_exit, ShutdownOptions, SubmitError};
     use std::thread;
@@ -329,7 +329,12 @@ mod process_pool {
     }
 
     /// Waits until these are the processes of the pool, and returns their ids.
-    fn processes(executor: &ProcessPoolExecutor, steps: &Steps, count: usize) -> Vec<u32> {
+    #[cfg(target_os = "linux")]
+    fn processes(
+        executor: &ProcessPoolExecutor,
+        steps: &crate::support::Steps,
+        count: usize,
+    ) -> Vec<u32> {
         until(steps, "the processes are started", || {
             executor.pids().len() == count
         });
@@ -337,6 +342,7 @@ mod process_pool {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn test_processes_terminate() {
         watchdog("test_processes_terminate", |steps| {
             let executor = pool(5);
@@ -355,6 +361,7 @@ mod process_pool {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn test_context_manager_shutdown() {
         watchdog("test_context_manager_shutdown", |_| {
             let pids = pool(5).with(|e| {
@@ -368,6 +375,7 @@ mod process_pool {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn test_del_shutdown() {
         watchdog("test_del_shutdown", |steps| {
             let executor = pool(5);

@@ -65,9 +65,8 @@ fn greeting() -> Vec<u8> {
     }
     let mut stream = io::Cursor::new(byte).chain(stdout);
     let greeting = loop {
-        match received(&mut stream).unwrap() {
-            (DATA, greeting) => break frame(DATA, &greeting),
-            _ => {}
+        if let (DATA, greeting) = received(&mut stream).unwrap() {
+            break frame(DATA, &greeting);
         }
     };
     drop(stdin);
@@ -103,7 +102,7 @@ fn say(bytes: &[u8]) {
 #[test]
 fn stranger_entry() {
     let fault = match env::var("STRANGER") {
-        Ok(fault) if env::args().last().unwrap() == "--multiprocessing-bridge" => fault,
+        Ok(fault) if env::args().next_back().unwrap() == "--multiprocessing-bridge" => fault,
         _ => return,
     };
     env::remove_var("STRANGER");

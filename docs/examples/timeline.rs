@@ -30,7 +30,7 @@ struct Span {
 const WORKERS: usize = 4;
 
 /// When tasks are submitted, and how long each of them takes, in milliseconds: a few, then more than
-/// there are workers, then one after the other.
+/// there are workers, then a few again.
 const WAVES: [(u64, &[u64]); 3] = [
     (0, &[70, 110]),
     (180, &[90, 60, 120, 80, 70, 50, 100]),

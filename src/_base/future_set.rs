@@ -3,11 +3,13 @@
 
 //! The sets that `wait` returns: sets of std, with a hasher for what is hashed by its identity.
 
+use super::Core;
 use std::collections::hash_set::{IntoIter, Iter};
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::iter::FromIterator;
+use std::mem;
 use std::ops::{BitAnd, BitOr, BitXor, Deref, DerefMut, Sub};
 
 /// A set of futures, such as [`wait`](super::wait) returns: std's `HashSet`, into which it dereferences,
@@ -40,8 +42,8 @@ pub type BuildIdentityHasher = BuildHasherDefault<IdentityHasher>;
 ///
 /// Std's default defends a table against keys that an adversary has chosen, and scatters them over it. Nobody
 /// chooses an address; and futures that were made one after the other lie one after the other in memory, mostly,
-/// and then also in the table. So a set of a million is filled about as fast, for each of them, as one of ten
-/// thousand. Keys of other types are hashed, too, but none too well.
+/// and then also in the table. So a set of a million is filled at nearly the pace of one of ten thousand. Keys of
+/// other types are hashed, too, but numbers badly.
 ///
 /// CPython: `object.__hash__`, which is the address without its alignment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,8 +52,11 @@ pub struct IdentityHasher {
 }
 
 impl IdentityHasher {
-    /// Where no allocation has a neighbour that is closer: 16 bytes.
-    const ALIGNMENT: u32 = 4;
+    /// The bytes from one future to the next, where nothing lies between them, and where its result and its call
+    /// take nothing: two counters of an `Arc`, and what they count.
+    const CLOSEST: usize = 2 * mem::size_of::<usize>() + mem::size_of::<Core<(), ()>>();
+    /// So many places in a row keep their order.
+    const BLOCK: usize = 512;
     /// Two to the power of the bits of a word, divided by the golden ratio: the usual factor for mixing.
     const FACTOR: usize = 0x9e37_79b9_7f4a_7c15_u64 as usize;
 }
@@ -61,10 +66,16 @@ impl Hasher for IdentityHasher {
     /// seven bits of a word. Those of an address are all alike, so they are mixed from all others.
     fn write_usize(&mut self, identity: usize) {
         const REST: usize = usize::MAX >> 7;
-        let identity = identity.rotate_right(Self::ALIGNMENT) ^ self.hash as usize;
+        let identity = identity ^ self.hash as usize;
         let mixed = identity.wrapping_mul(Self::FACTOR);
-        // Large blocks are often a power of two apart. Without this, they would all have one place.
-        let place = identity ^ (identity >> 16);
+        // Two futures never have one place, and neighbours have neighbouring ones.
+        let place = identity / Self::CLOSEST;
+        // Large ones are often a power of two apart. Without this, they might all have one place.
+        let place = place + (place >> 16);
+        // If the addresses go on beyond the end of the table, they begin anew at its front. Without this, that
+        // part would be crowded, and searched for long, while the other has room.
+        let block = (place / Self::BLOCK).wrapping_mul(Self::FACTOR);
+        let place = block.wrapping_mul(Self::BLOCK) + place % Self::BLOCK;
         self.hash = ((place & REST) | (mixed & !REST)) as u64;
     }
 

@@ -238,8 +238,9 @@ impl<F> Futures<F> {
             }
         }
         let len = given.len() - shared.len();
-        // By address, and of several handles to one future, the first.
-        shared.sort_unstable();
+        // By address, and of several handles to one future, the first. Futures that were made one after the other
+        // are in that order, mostly; `sort` makes use of it, and `sort_unstable` does not.
+        shared.sort();
         let mut previous_id = None;
         shared.retain(|&(id, position)| {
             let is_new = previous_id.replace(id) != Some(id);

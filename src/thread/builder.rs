@@ -90,8 +90,9 @@ impl ThreadPoolExecutorBuilder {
     ///
     /// Such a call runs in the midst of another: with the thread-locals of that, with the locks that it
     /// holds, and on what is left of the stack. It can no longer be cancelled. With stacks of the default
-    /// size, up to 64 calls are nested so; a larger
-    /// [`thread_stack_size`](ThreadPoolExecutorBuilder::thread_stack_size) allows more.
+    /// size, 2 MiB, up to 64 calls are nested so; another
+    /// [`thread_stack_size`](ThreadPoolExecutorBuilder::thread_stack_size) allows more, or fewer. Where the
+    /// variable `RUST_MIN_STACK` makes stacks smaller, which this does not see, it has to be set.
     ///
     /// Where it is off, a wait has a time-out, or calls are nested too deeply, the worker waits. When all
     /// workers of a pool have come to wait for its calls, and none is left to run those that are queued,

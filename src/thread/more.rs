@@ -96,6 +96,9 @@ impl ThreadPoolExecutor {
     /// [`shutdown_with`](Executor::shutdown_with), which also says whether all workers have ended in time.
     /// If not, the pool is shut down all the same, and a later call waits again.
     ///
+    /// The time-out is for what workers run. Where all of that has ended in time, this waits, however long it
+    /// takes, for the destructors of the thread-locals that tasks have left in the workers' threads.
+    ///
     /// # Errors
     ///
     /// If the time-out of `options` has passed; or if a worker of the pool itself calls this, which

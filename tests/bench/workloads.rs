@@ -43,6 +43,7 @@ pub const WORKLOADS: &[(&str, Workload)] = &[
     ("shutdown-cancel", shutdown_cancel),
     ("real-work", real_work),
     ("memory", memory),
+    ("boxes", boxes),
 ];
 
 /// Submits all tasks, then collects all results.
@@ -50,6 +51,14 @@ pub fn fan_out(pool: &ThreadPoolExecutor, tasks: usize) -> f64 {
     let start = Instant::now();
     let futures = submit_all(pool, 0..tasks);
     check(futures.into_iter().map(value).sum(), tasks);
+    per_task(start, tasks)
+}
+
+/// The memory that a fan-out takes for its tasks, without the tasks. The pool does nothing.
+fn boxes(_: &ThreadPoolExecutor, tasks: usize) -> f64 {
+    let start = Instant::now();
+    let boxes: Vec<_> = (0..tasks).map(|i| Box::new([i; 21])).collect();
+    check(boxes.into_iter().map(|it| it[20]).sum(), tasks);
     per_task(start, tasks)
 }
 

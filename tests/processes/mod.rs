@@ -9,7 +9,7 @@ use concurrent_futures::process::{
 use concurrent_futures::Exception;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::process::{self, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -34,9 +34,13 @@ fn register(registry: &mut Registry) {
         .register(sleep_ms)
         .register(echo)
         .register(bytes)
+        .register(exchange)
         .register(panics)
+        .register(catches_a_panic)
+        .register(resumes_a_panic)
         .register(parse)
         .register(exits)
+        .register(exits_at)
         .register(aborts)
         .register(overflows)
         .register(kills_itself_after)
@@ -48,6 +52,7 @@ fn register(registry: &mut Registry) {
         .register(pid_after)
         .register(prints_lines)
         .register(grandchild)
+        .register(forks)
         .register(standard_input)
         .register(prints)
         .register(bad_result)
@@ -152,8 +157,25 @@ pub fn bytes(length: usize) -> Vec<u8> {
     vec![7; length]
 }
 
+/// The arguments the other way round, or as an error if the first is empty.
+pub fn exchange(text: String, bytes: Vec<u8>) -> Result<(Vec<u8>, String), Option<Vec<u8>>> {
+    if text.is_empty() {
+        return Err(Some(bytes));
+    }
+    Ok((bytes, text))
+}
+
 pub fn panics(text: String) -> u64 {
     panic!("{text}")
+}
+
+pub fn catches_a_panic() -> bool {
+    std::panic::catch_unwind(|| panic!("caught")).is_err()
+}
+
+/// Such a panic has no place.
+pub fn resumes_a_panic(text: String) {
+    std::panic::resume_unwind(Box::new(text));
 }
 
 pub fn parse(text: String) -> Result<u8, std::num::ParseIntError> {
@@ -162,6 +184,13 @@ pub fn parse(text: String) -> Result<u8, std::num::ParseIntError> {
 
 pub fn exits(status: i32) {
     process::exit(status)
+}
+
+/// Ends the process if there is such a file.
+pub fn exits_at(path: String) {
+    if fs::metadata(path).is_ok() {
+        process::exit(1);
+    }
 }
 
 pub fn aborts() {
@@ -279,6 +308,22 @@ pub fn takes_slow(slow: Slow) -> Vec<u8> {
 pub fn grandchild(path: String) {
     let child = Command::new("sleep").arg("1000").spawn().unwrap();
     fs::write(path, child.id().to_string()).unwrap();
+    process::abort();
+}
+
+/// Leaves a copy of this process behind, with all that it has open, as a foreign library may. Runs on until
+/// it is killed.
+pub fn forks(path: String) {
+    extern "C" {
+        fn fork() -> i32;
+    }
+    // Sound: nothing but a system call is made in the copy, which has this thread only.
+    let child = unsafe { fork() };
+    if child > 0 {
+        fs::write(path, child.to_string()).unwrap();
+    }
+    // The copy is killed by then, unless the test has failed.
+    thread::sleep(Duration::from_secs(300));
     process::abort();
 }
 
@@ -559,7 +604,7 @@ impl Holder {
         stream.read_exact(&mut pid).unwrap();
         Held {
             pid: u32::from_le_bytes(pid),
-            _stream: stream,
+            stream,
         }
     }
 }
@@ -567,7 +612,23 @@ impl Holder {
 /// A call that has begun, and waits.
 pub struct Held {
     pub pid: u32,
-    _stream: TcpStream,
+    stream: TcpStream,
+}
+
+impl Held {
+    /// Waits until the process of the call has ended.
+    pub fn ended(&mut self) {
+        // An error, or no bytes: whichever the system makes of it.
+        let read = self.stream.read(&mut [0]);
+        assert!(!matches!(read, Ok(1)));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // To close it is not enough: in Windows, a process that has just been started may have inherited it.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
 }
 
 /// Sends a signal.

@@ -221,14 +221,20 @@ pub fn is_child(role: &str) -> bool {
 }
 
 /// Runs one test of this binary again, in a process of its own in which [`is_child`] holds for
-/// `role`. `limits` are commands for the shell that starts it, such as `ulimit -v 500000`. Fails
-/// when the process hangs.
+/// `role`. `limits` are commands for a shell that starts it, such as `ulimit -v 500000`; without them there is
+/// no shell. Fails when the process hangs.
 pub fn child(test: &str, role: &str, limits: &str) -> Ended {
     let exe = env::current_exe().expect("the path of this test");
-    let mut child = Command::new("sh")
-        .arg("-c")
-        .arg(format!("{limits}\nexec \"$0\" \"$@\""))
-        .arg(exe)
+    let mut command = if limits.is_empty() {
+        Command::new(exe)
+    } else {
+        let mut shell = Command::new("sh");
+        shell.arg("-c");
+        shell.arg(format!("{limits}\nexec \"$0\" \"$@\""));
+        shell.arg(exe);
+        shell
+    };
+    let mut child = command
         .args(["--exact", test, "--include-ignored"])
         .args(["--nocapture", "--test-threads=1"])
         .env(CHILD, role)
@@ -237,7 +243,7 @@ pub fn child(test: &str, role: &str, limits: &str) -> Ended {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("sh starts");
+        .expect("it starts");
     let stdout = read_all(child.stdout.take().expect("piped"));
     let stderr = read_all(child.stderr.take().expect("piped"));
     let started = Instant::now();

@@ -84,7 +84,7 @@ fn serve(output: &Arc<Output>) -> io::Result<Option<ExitStatus>> {
     }
     let connected = process.connect(|| !parent.acquire().gone);
     let messages = match connected {
-        Ok(messages) => Arc::new(messages),
+        Ok(messages) => messages,
         Err(Some(error)) => return Err(error),
         Err(None) => {
             let text = match process.join() {
