@@ -245,20 +245,6 @@ fn the_status_of_the_worker_is_passed_on() {
     });
 }
 
-/// One that has nothing more to do has not failed: `srun` would say so on the user's terminal.
-#[test]
-fn a_worker_that_is_not_needed_any_more() {
-    watchdog("not needed", |_| {
-        let path = env::temp_dir().join(format!("test-ended-{}", std::process::id()));
-        let script = format!(r#""$@"; echo $? > {}"#, path.display());
-        let pool = by(words(&["sh", "-c", &script, "sh"]), 1).build().unwrap();
-        assert_eq!(pool.submit(square, 5).unwrap().result(None).unwrap(), 25);
-        pool.shutdown();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "0\n");
-        fs::remove_file(&path).unwrap();
-    });
-}
-
 #[test]
 fn calls_that_are_ended() {
     watchdog("calls that are ended", |steps| {

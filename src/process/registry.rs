@@ -17,7 +17,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 use std::hash::{Hash, Hasher};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::marker::PhantomData;
 use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -261,9 +261,7 @@ pub fn freeze_support(register: impl FnOnce(&mut Registry)) {
         let served = parent
             .as_ref()
             .map(|parent| _process_worker(parent, &registry));
-        // The parent has nothing more: that is no failure, of which `srun` would tell the user.
-        let ended = matches!(served, Ok(Err(error)) if error.kind() == ErrorKind::UnexpectedEof);
-        spawn::exit(i32::from(!ended));
+        spawn::exit(i32::from(!matches!(served, Ok(Ok(())))));
     }
 }
 
