@@ -10,7 +10,8 @@
 //! - *idle* when its manager has found nothing in the queue; `submit` takes it off the list of the idle to
 //!   write a small call to it, or to *summon* it, upon which its manager looks into the queue again;
 //! - *doomed* when it was killed, or is about to be: it gets nothing more;
-//! - *retired* when its stream of calls was ended, upon which it exits by itself.
+//! - *retired* when the pool has let it go: its stream of calls was ended, upon which it exits by itself,
+//!   or it is not waited for any more while it starts.
 //!
 //! A call is in the queue and pending, or in a worker's hand, which is to say that it is running, or that
 //! the worker's manager is just asking whether it was cancelled. A worker has one call in its hand at most,
@@ -204,7 +205,11 @@ fn _process_worker(connection: &Connection, registry: &Registry) -> io::Result<(
     let mut receiver = Receiver::new();
     connection.send(&Message::of_bytes(&registry.fingerprint().to_le_bytes()))?;
     loop {
-        let mut call_item = receiver.recv_bytes(connection)?;
+        let mut call_item = match receiver.recv_bytes(connection) {
+            // CPython: the `None` in the call queue.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            received => received?,
+        };
         let reply = Message::new(|reply| Ok(evaluate(&mut call_item, registry, reply)));
         call_item.finish()?;
         connection.send(&reply.unwrap_or_else(|never: Infallible| match never {}))?;
@@ -274,7 +279,13 @@ impl _ExecutorManagerThread {
             worker.kill();
         }
         drop(state);
-        let is_wanted = || self.pool.lock().is_wanted(self.number);
+        let is_wanted = || {
+            let mut state = self.pool.lock();
+            let wanted = state.is_wanted(self.number);
+            // For good: a call that comes back to the queue now does not make its end a failed start.
+            state.worker(self.number).retired |= !wanted;
+            wanted
+        };
         let connection = process.connect(is_wanted).map_err(|error| match error {
             Some(error) => End::NotStarted(error),
             None => End::Ended { unread: false },
@@ -332,7 +343,9 @@ impl _ExecutorManagerThread {
     fn add_call_item_to_queue(&self, connection: &Connection, mut next: Option<Item>) {
         while let Some(work_item) = next {
             if !work_item.future.set_running_or_notify_cancel() {
-                let _in_hand = self.pool.lock().worker(self.number).in_hand.take();
+                self.pool.lock().worker(self.number).in_hand = None;
+                // Perhaps the last to have its future, which may have a result by somebody else.
+                abandon(work_item, |_| {});
                 next = self.next_work_item();
                 continue;
             }
@@ -373,6 +386,7 @@ impl _ExecutorManagerThread {
             _ => {
                 // These are the bytes of a stranger.
                 worker.kill();
+                state.withdraw(self.number);
                 return Err(io::ErrorKind::InvalidData.into());
             }
         };
@@ -410,27 +424,28 @@ impl _ExecutorManagerThread {
     ///
     /// CPython: `_join_executor_internals` and `_terminate_broken` in `process.py`.
     fn join_executor_internals(&self, end: End) {
-        let process = self.pool.lock().worker(self.number).process.clone();
+        let mut state = self.pool.lock();
+        // To wait for its end takes a while, and it is to get no call meanwhile.
+        state.withdraw(self.number);
+        let process = state.worker(self.number).process.clone();
+        drop(state);
         let pid = process.as_ref().map(|process| process.pid());
         let status = process.as_ref().and_then(|process| process.join().ok());
         let mut failed = Vec::new();
-        // An error of the user's, which is not to be dropped with the lock held if the pool is broken already.
-        let cause = match &end {
-            End::Unusable(cause) => Some(cause.clone()),
-            _ => None,
+        let note = self.note(process.as_deref());
+        let started = !matches!(end, End::NotStarted(_));
+        let (cause, status) = match &end {
+            // An error of the user's, which is not to be dropped with the lock held if the pool is broken already.
+            // The process was killed for it, just now.
+            End::Unusable(cause) => (Some(cause.clone()), None),
+            _ => (None, status),
         };
         let mut state = self.pool.lock();
         let wanted = state.is_wanted(self.number);
-        let (mut worker, ready) = match state.remove(self.number) {
-            Some(removed) => removed,
-            None => return,
-        };
-        let started = !matches!(end, End::NotStarted(_));
-        let note = self.note(process.as_deref());
+        let (mut worker, ready) = state.remove(self.number);
         let mut command_failure = None;
         let broken = |cause| BrokenProcessPool::new(pid, status, note.clone(), cause);
         let break_pool = self.pool.on_crash == OnCrash::BreakPool;
-        let open = !state.forced && state.broken.is_none();
         let verdict = worker.in_hand.as_mut().and_then(|it| it.verdict.take());
         match (end, worker.in_hand) {
             (_, Some(in_hand)) if verdict.is_some() => {
@@ -441,7 +456,7 @@ impl _ExecutorManagerThread {
                 failed.push((in_hand.work_item, exception));
             }
             (End::Ended { unread }, Some(in_hand))
-                if open && in_hand.comes_back(self.pool.on_crash, unread) =>
+                if !state.forced && in_hand.comes_back(self.pool.on_crash, unread) =>
             {
                 state.work_items.push_front(in_hand.work_item);
             }
@@ -452,7 +467,7 @@ impl _ExecutorManagerThread {
             (End::Unusable(cause), None) => {
                 state.terminate_broken(broken(Some(cause)), &mut failed);
             }
-            (_, None) if worker.retired || (!wanted && (started || self.command.is_some())) => {}
+            (_, None) if worker.retired || !wanted => {}
             (end, None) if self.command.is_some() && !ready => {
                 let failure = self.command_failed(&mut state, end, status);
                 if break_pool || state.is_out_of_commands() {
@@ -513,7 +528,8 @@ pub struct BrokenProcessPool {
 }
 
 impl BrokenProcessPool {
-    /// The id that the process had.
+    /// The id that the process had; of one behind a [`command`](ProcessPoolExecutorBuilder::command), that of
+    /// the command. `None` if none was started.
     pub fn pid(&self) -> Option<u32> {
         self.pid
     }
@@ -588,8 +604,9 @@ struct Pool {
     /// Counts the pools of this process, for the names of threads.
     number: usize,
     /// An outer lock, as the shutdown lock of a thread pool is. Directly under it only futures' conditions,
-    /// a thread's id and end, and a process's handle are locked. A worker's manager locks it under the condition of
-    /// the future that it completes, which nobody else locks under this one.
+    /// a thread's id and end, a process's handle and streams, the spare memory of messages, and how often a
+    /// call has come back are locked. A worker's manager locks it under the condition of the future that it
+    /// completes, which nobody else locks under this one.
     shutdown_lock: Condition<Executing>,
 }
 

@@ -886,6 +886,36 @@ fn the_scenarios_are_those_of_the_table() {
     assert!(text.contains(&sentence), "{sentence}");
 }
 
+/// The lines that a planted fault replaces stand once in its file, or nothing would be planted. The table has a row for
+/// each, and the sentence below it counts what the table says.
+#[test]
+fn the_planted_faults_can_be_planted_and_are_those_of_the_table() {
+    let text = read(&root().join("tests/schedules/faults.txt"));
+    let mut faults = Vec::new();
+    for fault in text.split("\nfault ").skip(1) {
+        let (head, lines) = fault.split_once('\n').unwrap();
+        let words: Vec<_> = head.split(' ').collect();
+        let old = &lines[..=lines.find("\nwith\n").unwrap()];
+        let source = read(&root().join("src").join(words[1]));
+        let count = source.matches(old).count();
+        assert_eq!(count, 1, "{}, whose lines are\n{old}", words[0]);
+        faults.push(words[0]);
+    }
+    let page = read(&root().join("docs/schedules.md"));
+    let section = page.split("\n## Planted faults\n").nth(1).unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let rows: Vec<_> = rows.map(|row| row.split_once("` |").unwrap()).collect();
+    let names: Vec<_> = rows.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, faults);
+    let missed = |(_, rest): &&(&str, &str)| rest.ends_with("| not found |");
+    let sentence = format!(
+        "Of {0} faults, all schedules find {0}, and the random ones {1}.",
+        rows.len(),
+        rows.len() - rows.iter().filter(missed).count()
+    );
+    assert!(section.contains(&sentence), "{sentence}");
+}
+
 /// The divergences, each with its number and what it says of its tests.
 fn divergences(text: &str) -> Vec<(usize, String)> {
     let mut divergences = Vec::new();

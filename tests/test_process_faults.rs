@@ -794,7 +794,9 @@ fn initializers_that_fail() {
                 steps.at("the futures");
                 for future in &futures {
                     let exception = exception(future);
-                    assert!(is::<BrokenProcessPool>(&exception));
+                    let broken = exception.downcast_ref::<BrokenProcessPool>().unwrap();
+                    // It was ended for that, by the pool.
+                    assert_eq!(broken.status(), None);
                     let text = exception.to_string();
                     assert!(text.contains("the initializer "), "{text}");
                     let cause = exception.as_error().and_then(|error| error.source());
@@ -820,8 +822,8 @@ fn initializers_that_fail() {
 /// A worker that is none: it has the real one started, and stands between it and the pool. What it does to
 /// the bytes is said by its last argument but one: `cut-100` ends after the worker's first 100 bytes,
 /// `flip-100` turns over some bits of the byte behind them, `insert-100` puts some bytes there,
-/// `leave-100` leaves some out. `deaf-100` reads
-/// nothing, and replies when a [`Holder`] at port 100 lets it.
+/// `leave-100` leaves some out, `pause-100` sends them a little later. `deaf-100` reads nothing, and replies
+/// when a [`Holder`] at port 100 lets it.
 #[test]
 fn stranger_entry() {
     let arguments: Vec<_> = env::args().collect();
@@ -910,6 +912,12 @@ fn stranger_entry() {
                 }
                 "flip" if here => down.push(byte ^ (1 << random.below(8))),
                 "leave" if here => {}
+                "pause" if here => {
+                    let _ = to.write_all(&down);
+                    thread::sleep(Duration::from_millis(200));
+                    down.clear();
+                    down.push(byte);
+                }
                 "insert" if here => {
                     down.extend((0..1 + random.below(40)).map(|_| random.below(256) as u8));
                     down.push(byte);
@@ -1007,6 +1015,19 @@ fn a_stranger_that_does_not_read() {
         steps.at("shutdown");
         pool.kill_workers();
         pool.shutdown();
+    });
+}
+
+/// A stream may bring the header of a large message, and nothing of the message yet.
+#[test]
+fn a_header_that_comes_alone() {
+    watchdog("a header that comes alone", |_| {
+        let mut arguments = entry("stranger_entry");
+        // Behind the greeting, of 16 bytes, and the 8 of a header.
+        arguments.push("pause-24".to_owned());
+        let pool = builder(1).worker_args(arguments).build().unwrap();
+        let large = pool.submit(bytes, 20_000).unwrap();
+        assert_eq!(large.result(None).unwrap(), vec![7; 20_000]);
     });
 }
 

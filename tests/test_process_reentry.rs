@@ -133,6 +133,7 @@ fn register() {
     freeze_support(|registry| {
         registry
             .register(square)
+            .register(hold)
             .register(make)
             .register(fails)
             .register(make_at)
@@ -197,6 +198,25 @@ fn a_result_with_bytes_left_over_whose_drop_panics() {
         let future = pool.submit(make_too_much, ()).unwrap();
         steps.at("the exception");
         assert!(future.exception(None).unwrap().is_some());
+        assert_works(steps, &pool);
+    });
+}
+
+/// Its worker's manager is the last to have the future, in which somebody has put a result.
+#[test]
+fn a_result_of_somebody_else_s_whose_drop_panics() {
+    hooked("a call that somebody else has completed", |steps| {
+        on_drop(|| panic!("drop of a result"));
+        let pool = pool(1);
+        let holder = Holder::new();
+        let held = pool.submit(hold, holder.port()).unwrap();
+        let in_hold = holder.entered();
+        let future = pool.submit(make, ()).unwrap();
+        assert!(future.set_result(Hooked).is_ok());
+        drop(future);
+        drop(in_hold);
+        steps.at("the call before it");
+        held.result(None).unwrap();
         assert_works(steps, &pool);
     });
 }

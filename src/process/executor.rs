@@ -255,7 +255,8 @@ impl ProcessPoolExecutor {
         self.pool().lock().processes.len()
     }
 
-    /// The ids of the processes, in the order in which they were started.
+    /// The ids of the processes, in the order in which they were started; of those behind a
+    /// [`command`](super::ProcessPoolExecutorBuilder::command), those of the commands.
     ///
     /// CPython: the keys of `ProcessPoolExecutor._processes` in `process.py`.
     pub fn pids(&self) -> Vec<u32> {

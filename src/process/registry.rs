@@ -158,7 +158,8 @@ impl Registry {
     fn difference(&self, names: &[String]) -> String {
         let list = |names: Vec<&str>| {
             let shown = names.len().min(5);
-            let mut list = names[..shown].join(", ");
+            // Theirs are the words of a stranger.
+            let mut list = names[..shown].join(", ").escape_debug().to_string();
             if names.len() > shown {
                 list += &format!(" and {} more", names.len() - shown);
             }
@@ -240,7 +241,8 @@ impl Registry {
 /// not to happen once more in each worker.
 ///
 /// It registers the functions that may be called in another process. In a worker it then serves calls, and
-/// never returns. No pool can be made before it was called. Called once more, it does nothing.
+/// never returns. No pool can be made before it was called. What is registered when it is called once more
+/// is of no effect.
 ///
 /// CPython: `multiprocessing.freeze_support`, and the line `if __name__ == '__main__':`.
 pub fn freeze_support(register: impl FnOnce(&mut Registry)) {

@@ -19,8 +19,8 @@ use std::time::Instant;
 /// What CPython changes only with `_shutdown_lock` held.
 #[derive(Default)]
 pub(super) struct Executing {
-    /// The calls that no worker has in its hand, all of them pending or cancelled. While there are any,
-    /// no worker is idle.
+    /// The calls that no worker has in its hand, all of them pending or cancelled. While they are more than
+    /// the summoned workers, no worker is idle.
     pub(super) work_items: VecDeque<Item>,
     /// The workers, by their numbers, from when their managers are started until their processes have
     /// ended.
@@ -37,7 +37,9 @@ pub(super) struct Executing {
     pub(super) usage: Vec<Usage>,
     /// How many workers there ever were.
     pub(super) started: usize,
+    /// What broke the pool.
     pub(super) broken: Option<BrokenProcessPool>,
+    /// Who has shut it down first.
     pub(super) shutdown: Option<Shutdown>,
     /// The pool was ended by force: what was running is not run again.
     pub(super) forced: bool,
@@ -66,9 +68,13 @@ pub(super) struct WorkerProcess {
     pub(super) process: Option<Arc<Process>>,
     /// `None` until it is ready.
     pub(super) connection: Option<Arc<Connection>>,
+    /// The call that it runs, or is about to.
     pub(super) in_hand: Option<InHand>,
+    /// It was asked to look into the queue, and has not replied.
     pub(super) summoned: bool,
+    /// It was killed, or is to be as soon as it has a process.
     pub(super) doomed: bool,
+    /// The pool has let it go: its stream of calls was ended, or nobody waits for it to be ready.
     pub(super) retired: bool,
     /// How many calls it has run.
     pub(super) tasks: usize,
@@ -156,25 +162,29 @@ impl Executing {
         worker.expect("a worker is there until its own manager takes it out")
     }
 
-    /// Takes out a worker whose process has ended, and says whether it was ready.
-    pub(super) fn remove(&mut self, number: usize) -> Option<(WorkerProcess, bool)> {
-        let worker = self.processes.remove(&number)?;
-        let ready = worker.connection.is_some();
+    /// Takes a worker off the list of the idle, if it is there.
+    pub(super) fn withdraw(&mut self, number: usize) {
         self.idle.retain(|&idle| idle != number);
+    }
+
+    /// Takes out a worker whose process has ended, and says whether it was ready.
+    pub(super) fn remove(&mut self, number: usize) -> (WorkerProcess, bool) {
+        let worker = self.processes.remove(&number);
+        let worker = worker.expect("only its own manager takes a worker out, and once");
+        let ready = worker.connection.is_some();
         self.starting -= usize::from(!ready);
         self.summoned -= usize::from(worker.summoned);
         if let Some(command) = worker.command {
             self.command_is_free(command);
         }
-        Some((worker, ready))
+        (worker, ready)
     }
 
-    /// Whether there is a use for a worker that has no call in its hand.
+    /// Whether there is a use for a worker that is starting, or has ended with no call in its hand.
     ///
     /// CPython: `is_shutting_down` in `process.py`.
     pub(super) fn is_wanted(&self, number: usize) -> bool {
-        let worker = self.processes.get(&number);
-        let doomed = worker.map_or(true, |worker| worker.doomed);
+        let doomed = self.processes[&number].doomed;
         !doomed && (self.shutdown.is_none() || !self.work_items.is_empty())
     }
 

@@ -205,6 +205,10 @@ pub trait Load: Sized {
 
 /// Makes bytes of a value.
 ///
+/// # Errors
+///
+/// Those of [`Dump::dump`].
+///
 /// CPython: `pickle.dumps`.
 pub fn dumps<T: Dump + ?Sized>(value: &T) -> Result<Vec<u8>, PickleError> {
     let mut output = Vec::new();
@@ -213,6 +217,10 @@ pub fn dumps<T: Dump + ?Sized>(value: &T) -> Result<Vec<u8>, PickleError> {
 }
 
 /// Makes a value of bytes, all of which must belong to it.
+///
+/// # Errors
+///
+/// Those of [`Load::load`], and when bytes are left over.
 ///
 /// CPython: `pickle.loads`, which ignores what is left over.
 pub fn loads<T: Load>(bytes: &[u8]) -> Result<T, PickleError> {

@@ -181,9 +181,8 @@ impl Link {
         } else {
             text += "; the last that it has printed:";
             for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
-                // What comes from elsewhere is not for the terminal to obey.
                 text += "\n    ";
-                text.extend(line.chars().map(|c| if c.is_control() { '?' } else { c }));
+                text.extend(harmless(line));
             }
         }
         io::Error::new(kind, text)
@@ -229,15 +228,23 @@ impl Link {
             let _ = child.kill();
             child.wait()?;
         }
-        let said_all = |known: &Known| known.said_all && known.ended;
-        let deadline = Deadline::after(Some(LAST_WORDS));
-        if !lock(&self.threads).is_empty() {
-            let known = self.shared.known.wait_for(said_all, deadline);
-            status = known.status.or(status);
+        let threads = mem::take(&mut *lock(&self.threads));
+        if threads.is_empty() {
+            return Ok(status);
         }
+        let last_words = || {
+            let said_all = |known: &Known| known.said_all && known.ended;
+            let deadline = Deadline::after(Some(LAST_WORDS));
+            self.shared.known.wait_for(said_all, deadline)
+        };
+        status = last_words().status.or(status);
         let _ = self.output.shutdown(Shutdown::Both);
         let _ = self.errors.shutdown(Shutdown::Both);
-        for thread in mem::take(&mut *lock(&self.threads)) {
+        let known = last_words();
+        // If not, they print where nobody reads, and who waited for them would wait for that.
+        let can_end = known.said_all && known.ended;
+        drop(known);
+        for thread in threads.into_iter().filter(|_| can_end) {
             let _ = thread.join();
         }
         Ok(status)
@@ -403,8 +410,8 @@ impl Shared {
                     return Ok(());
                 }
                 Kind::Failed => {
-                    let text = String::from_utf8_lossy(payload).into_owned();
-                    self.known.acquire().reason = Some(text);
+                    let text = String::from_utf8_lossy(&payload[..payload.len().min(TAIL)]);
+                    self.known.acquire().reason = Some(harmless(&text).collect());
                     return Ok(());
                 }
                 _ => return Err(io::ErrorKind::InvalidData.into()),
@@ -462,6 +469,11 @@ impl Shared {
         let surplus = known.tail.len().saturating_sub(TAIL);
         known.tail.drain(..surplus);
     }
+}
+
+/// What comes from elsewhere is not for the terminal to obey.
+fn harmless(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.chars().map(|c| if c.is_control() { '?' } else { c })
 }
 
 /// Prints line by line, so that those of several workers do not mix.

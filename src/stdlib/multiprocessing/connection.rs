@@ -308,6 +308,8 @@ impl Receiver {
             let rest = None;
             return Ok(Incoming { received, rest });
         }
+        // A message begins with what it is, so that has to be there, too.
+        self.fill(connection, 1)?;
         let received = &self.buffer[self.begin..self.end];
         let to_come = length - received.len() as u64;
         self.begin = self.end;
