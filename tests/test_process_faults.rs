@@ -1432,7 +1432,7 @@ fn a_relative_folder_for_temporary_files() {
 #[test]
 fn never_ready_entry() {
     if env::args()
-        .last()
+        .next_back()
         .map_or(false, |last| last.starts_with("--multiprocessing"))
     {
         thread::sleep(Duration::from_secs(60));
