@@ -28,8 +28,9 @@
 //!
 //! Only what a worker waits for itself is run by it. If the last to be blocked finds the pool stuck, and
 //! none of its own futures queued, it *nudges* those whose futures may be: sets their event, upon which they look
-//! again. A pool becomes stuck by a worker that is blocked, and in no other way, so nobody else need look:
-//! a worker that ends has found the queue empty.
+//! again. A pool becomes stuck by a worker that is blocked, or by one that ends. One that ends has found the
+//! queue empty, so nobody need look; unless the system has refused its thread. It was counted meanwhile, and
+//! the others were not all. So if none but the blocked are left, these are nudged.
 //!
 //! A wait that may not be helped, as it is not for good, or nested too deeply, or the pool was told so,
 //! counts as blocked nevertheless, since the log is told, once, when all workers are.
@@ -297,7 +298,13 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        lock(&self.workers.state).workers -= 1;
+        let mut state = lock(&self.workers.state);
+        state.workers -= 1;
+        if state.blocked == state.workers {
+            // They may have taken this one, which never ran, for one that is not blocked.
+            let blocked = state.waits.iter();
+            blocked.for_each(|it| it.waiter.base().event.set());
+        }
     }
 }
 

@@ -97,6 +97,45 @@ model::scenarios! {
         assert!(other.result(None).unwrap() > 0);
     }
 
+    /// A worker is about to wait for the first of two calls. The other worker runs one of them, and then waits for the
+    /// first worker. So both wait, but the first one's wait is over: it leaves alone the other call, which would block
+    /// until it has gone on.
+    fn helped_wait_that_is_over_meanwhile() {
+        let pool = pool(2);
+        let (own, (sender, receiver)) = (pool.clone(), model::sync::mpsc::channel::<Future<()>>());
+        let outer = pool
+            .submit(move || {
+                let (gone_on, opened) = model::sync::mpsc::channel::<()>();
+                let outer = receiver.recv().unwrap();
+                let quick = own.submit(|| ()).unwrap();
+                own.submit(move || outer.result(None).unwrap()).unwrap();
+                let queued = own.submit(move || drop(opened.recv())).unwrap();
+                wait([queued, quick], None, FIRST_COMPLETED);
+                drop(gone_on);
+            })
+            .unwrap();
+        sender.send(outer).unwrap();
+    }
+
+    /// The only worker waits for the first of two calls of its own pool, while a second thread is counted, and then
+    /// refused: the pool is stuck all the same.
+    fn helped_wait_against_a_refused_thread() {
+        let pool = pool(2);
+        let (own, (sender, receiver)) = (pool.clone(), model::sync::mpsc::channel());
+        let outer = pool
+            .submit(move || {
+                model::refuse_threads(3);
+                let two = [own.submit(|| ()).unwrap(), own.submit(|| ()).unwrap()];
+                sender.send(()).unwrap();
+                thread::yield_now();
+                wait(two, None, FIRST_COMPLETED).done.len()
+            })
+            .unwrap();
+        receiver.recv().unwrap();
+        pool.submit(|| ()).unwrap();
+        assert!(outer.result(None).unwrap() > 0);
+    }
+
     /// A worker waits with a time-out for a call of its own pool, which another thread shuts down, cancelling what is queued.
     fn helped_wait_with_a_time_out_against_cancel_futures() {
         set_logger(|_| ());
