@@ -10,7 +10,8 @@
 //! - *idle* when its manager has found nothing in the queue; `submit` takes it off the list of the idle to
 //!   write a small call to it, or to *summon* it, upon which its manager looks into the queue again;
 //! - *doomed* when it was killed, or is about to be: it gets nothing more;
-//! - *retired* when its stream of calls was ended, upon which it exits by itself.
+//! - *retired* when the pool has let it go: its stream of calls was ended, upon which it exits by itself,
+//!   or it is not waited for any more while it starts.
 //!
 //! A call is in the queue and pending, or in a worker's hand, which is to say that it is running, or that
 //! the worker's manager is just asking whether it was cancelled. A worker has one call in its hand at most,
@@ -30,23 +31,19 @@ mod state;
 
 use self::builder::Initializer;
 use self::command::Commands;
-use self::completion::{abandon, Completion};
-use self::errors::describe;
+use self::completion::{abandon, cancel_all, Completion};
 use self::returns::Returns;
 use self::state::{Executing, InHand, Shutdown, WorkerProcess};
 use super::_base::{
-    BrokenExecutor, Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError,
-    ValueError, LOGGER,
+    Exception, Future, Map, MapOptions, ShutdownOptions, SubmitError, TimeoutError, ValueError,
+    LOGGER,
 };
 use super::stdlib::multiprocessing::connection::{Connection, Incoming, Message, Receiver};
 use super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::stdlib::process_wide;
 use super::stdlib::threading::{Acquired, Condition, Deadline, Thread};
-use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::error::Error as StdError;
 use std::ffi::OsString;
-use std::fmt;
 use std::io;
 use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
@@ -167,7 +164,8 @@ fn _process_chunk(
         reply.push(RETURNED);
         let outcome = registry.call(number, &mut items, n == count, reply);
         let failed = outcome.is_err();
-        _sendback_result(registry, reply, start, outcome);
+        let tail = _sendback_result(registry, reply, start, outcome);
+        reply.extend(tail);
         // A dumped `Err` begins with a one.
         if failed || (stop_at_err && reply.get(start + 1) == Some(&1)) {
             break;
@@ -176,16 +174,17 @@ fn _process_chunk(
     Ok(())
 }
 
-/// Puts an exception in the place of what was dumped since `start`, if there is one.
+/// Puts an exception in the place of what was dumped since `start`, if there is one; or returns what
+/// belongs behind it.
 ///
 /// CPython: `_sendback_result` in `process.py`.
 fn _sendback_result(
     registry: &Registry,
     reply: &mut Vec<u8>,
     start: usize,
-    outcome: Result<(), Exception>,
-) {
-    if let Err(exception) = outcome {
+    outcome: Result<Vec<u8>, Exception>,
+) -> Vec<u8> {
+    outcome.unwrap_or_else(|exception| {
         reply.truncate(start);
         reply.push(RAISED);
         let dump = AssertUnwindSafe(|| exception.dump(&mut registry.pickler(reply)));
@@ -195,7 +194,8 @@ fn _sendback_result(
             let _ = exception.dump(&mut registry.pickler(reply));
         }
         LOGGER.log_panic("Exception in worker", || drop(exception));
-    }
+        Vec::new()
+    })
 }
 
 /// Evaluates calls from the parent and sends the results back, until there are no more.
@@ -203,21 +203,27 @@ fn _sendback_result(
 /// CPython: `_process_worker` in `process.py`.
 fn _process_worker(connection: &Connection, registry: &Registry) -> io::Result<()> {
     let mut receiver = Receiver::new();
-    let greeting = registry.fingerprint().to_le_bytes();
-    connection.send(&message(|bytes| bytes.extend(greeting)))?;
+    connection.send(&Message::of_bytes(&registry.fingerprint().to_le_bytes()))?;
     loop {
-        let mut call_item = receiver.recv_bytes(connection)?;
-        let reply = message(|reply| evaluate(&mut call_item, registry, reply));
+        let mut call_item = match receiver.recv_bytes(connection) {
+            // CPython: the `None` in the call queue.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            received => received?,
+        };
+        let reply = Message::new(|reply| Ok(evaluate(&mut call_item, registry, reply)));
         call_item.finish()?;
-        connection.send(&reply)?;
+        connection.send(&reply.unwrap_or_else(|never: Infallible| match never {}))?;
     }
 }
 
-/// Appends the reply to what the parent has sent.
-fn evaluate(call_item: &mut Incoming<'_>, registry: &Registry, reply: &mut Vec<u8>) {
+/// Appends the reply to what the parent has sent, or returns the end of it.
+fn evaluate(call_item: &mut Incoming<'_>, registry: &Registry, reply: &mut Vec<u8>) -> Vec<u8> {
     match call_item.received {
-        [SUMMONS] => return reply.push(SUMMONED),
-        [NAMES] => return registry.dump_names(reply),
+        [SUMMONS] => {
+            reply.push(SUMMONED);
+            return Vec::new();
+        }
+        [NAMES] => return registry.dump_names(),
         _ => {}
     }
     let start = reply.len();
@@ -225,19 +231,12 @@ fn evaluate(call_item: &mut Incoming<'_>, registry: &Registry, reply: &mut Vec<u
     let mut unpickler = registry.unpickler(call_item);
     let outcome = match <(u8, u32)>::load(&mut unpickler) {
         Ok((CALL, number)) => registry.call(number, &mut unpickler, true, reply),
-        Ok((_, number)) => _process_chunk(registry, number, &mut unpickler, reply),
+        Ok((_, number)) => {
+            _process_chunk(registry, number, &mut unpickler, reply).map(|()| Vec::new())
+        }
         Err(error) => Err(error.into()),
     };
-    _sendback_result(registry, reply, start, outcome);
-}
-
-/// A message that cannot fail.
-fn message(fill: impl FnOnce(&mut Vec<u8>)) -> Message {
-    let filled = Message::new(|bytes| {
-        fill(bytes);
-        Ok::<(), Infallible>(())
-    });
-    filled.unwrap_or_else(|never| match never {})
+    _sendback_result(registry, reply, start, outcome)
 }
 
 /// The manager of one worker.
@@ -280,12 +279,17 @@ impl _ExecutorManagerThread {
             worker.kill();
         }
         drop(state);
-        let is_wanted = || self.pool.lock().is_wanted(self.number);
+        let is_wanted = || {
+            let mut state = self.pool.lock();
+            let wanted = state.is_wanted(self.number);
+            // For good: a call that comes back to the queue now does not make its end a failed start.
+            state.worker(self.number).retired |= !wanted;
+            wanted
+        };
         let connection = process.connect(is_wanted).map_err(|error| match error {
             Some(error) => End::NotStarted(error),
             None => End::Ended { unread: false },
         })?;
-        let connection = Arc::new(connection);
         let mut receiver = Receiver::new();
         self.initialize(&connection, &mut receiver)?;
         let mut state = self.pool.lock();
@@ -296,7 +300,7 @@ impl _ExecutorManagerThread {
             state.command_has_worked(command);
         }
         drop(state);
-        self.add_call_item_to_queue(&connection);
+        self.add_call_item_to_queue(&connection, self.next_work_item());
         loop {
             let result_item = receiver.recv_bytes(&connection);
             let processed = result_item.and_then(|it| self.process_result_item(&connection, it));
@@ -327,20 +331,22 @@ impl _ExecutorManagerThread {
         Ok(())
     }
 
-    /// Sends the worker the next call that was not cancelled. If there is none, the worker is idle from
-    /// here on, or ends.
+    /// Puts the next call into the worker's hand. If there is none, the worker is idle from here on, or ends.
+    fn next_work_item(&self) -> Option<Item> {
+        let max_tasks = self.pool.max_tasks_per_child;
+        self.pool.lock().next_work_item(self.number, max_tasks)
+    }
+
+    /// Sends the worker the call in its hand; if that was cancelled, the next one that was not.
     ///
     /// CPython: `add_call_item_to_queue` in `process.py`.
-    fn add_call_item_to_queue(&self, connection: &Connection) {
-        loop {
-            let max_tasks = self.pool.max_tasks_per_child;
-            let next = self.pool.lock().next_work_item(self.number, max_tasks);
-            let work_item = match next {
-                Some(work_item) => work_item,
-                None => return,
-            };
+    fn add_call_item_to_queue(&self, connection: &Connection, mut next: Option<Item>) {
+        while let Some(work_item) = next {
             if !work_item.future.set_running_or_notify_cancel() {
-                let _in_hand = self.pool.lock().worker(self.number).in_hand.take();
+                self.pool.lock().worker(self.number).in_hand = None;
+                // Perhaps the last to have its future, which may have a result by somebody else.
+                abandon(work_item, |_| {});
+                next = self.next_work_item();
                 continue;
             }
             if let Some(timeout) = work_item.options.timeout {
@@ -374,47 +380,43 @@ impl _ExecutorManagerThread {
                 worker.summoned = false;
                 state.summoned -= 1;
                 drop(state);
-                self.add_call_item_to_queue(connection);
+                self.add_call_item_to_queue(connection, self.next_work_item());
                 return Ok(());
             }
             _ => {
                 // These are the bytes of a stranger.
                 worker.kill();
+                state.withdraw(self.number);
                 return Err(io::ErrorKind::InvalidData.into());
             }
         };
         drop(state);
         let complete = work_item.future.load(&mut result_item, &self.pool.registry);
-        result_item.finish()?;
+        let finished = result_item.finish();
         let mut state = self.pool.lock();
-        let next_is_small = state
-            .work_items
-            .front()
-            .map_or(true, |next| next.is_small());
         let worker = state.worker(self.number);
         let in_hand = match worker.in_hand.take() {
-            Some(in_hand) if in_hand.verdict.is_none() => in_hand,
-            // The worker was killed to end the call, and this came just before.
-            killed => {
-                worker.in_hand = killed;
-                return Ok(());
+            Some(in_hand) if in_hand.verdict.is_none() && finished.is_ok() => in_hand,
+            // The worker has died, or it was killed to end the call, and this came just before.
+            dying => {
+                worker.in_hand = dying;
+                drop(state);
+                LOGGER.log_panic("Exception in worker", || drop(complete));
+                return finished;
             }
         };
         worker.tasks += 1;
         drop(state);
         drop(in_hand);
-        // The worker goes on at once while this thread completes the future, unless code of the user's would
-        // then keep this thread from the next reply, or the next call were so large that writing it
-        // takes the worker's help, which may be stopped.
-        let at_once = next_is_small && !work_item.future.has_done_callbacks();
-        if at_once {
-            self.add_call_item_to_queue(connection);
-        }
-        LOGGER.log_panic("Exception in worker", complete);
+        // While code of the user's runs here, nobody reads what the worker replies. So it gets the next call,
+        // or counts as idle, only when there is no such code to run any more.
+        let mut next = None;
+        LOGGER.log_panic("Exception in worker", || {
+            complete(&mut || next = Some(self.next_work_item()));
+        });
         LOGGER.log_panic("Exception in worker", || drop(work_item));
-        if !at_once {
-            self.add_call_item_to_queue(connection);
-        }
+        let next = next.unwrap_or_else(|| self.next_work_item());
+        self.add_call_item_to_queue(connection, next);
         Ok(())
     }
 
@@ -422,33 +424,39 @@ impl _ExecutorManagerThread {
     ///
     /// CPython: `_join_executor_internals` and `_terminate_broken` in `process.py`.
     fn join_executor_internals(&self, end: End) {
-        let process = self.pool.lock().worker(self.number).process.clone();
+        let mut state = self.pool.lock();
+        // To wait for its end takes a while, and it is to get no call meanwhile.
+        state.withdraw(self.number);
+        let process = state.worker(self.number).process.clone();
+        drop(state);
         let pid = process.as_ref().map(|process| process.pid());
         let status = process.as_ref().and_then(|process| process.join().ok());
         let mut failed = Vec::new();
+        let note = self.note(process.as_deref());
+        let started = !matches!(end, End::NotStarted(_));
+        let (cause, status) = match &end {
+            // An error of the user's, which is not to be dropped with the lock held if the pool is broken already.
+            // The process was killed for it, just now.
+            End::Unusable(cause) => (Some(cause.clone()), None),
+            _ => (None, status),
+        };
         let mut state = self.pool.lock();
         let wanted = state.is_wanted(self.number);
-        let (mut worker, ready) = match state.remove(self.number) {
-            Some(removed) => removed,
-            None => return,
-        };
-        let started = !matches!(end, End::NotStarted(_));
-        let note = self.note(process.as_deref());
+        let (mut worker, ready) = state.remove(self.number);
         let mut command_failure = None;
         let broken = |cause| BrokenProcessPool::new(pid, status, note.clone(), cause);
         let break_pool = self.pool.on_crash == OnCrash::BreakPool;
-        let open = !state.forced && state.broken.is_none();
         let verdict = worker.in_hand.as_mut().and_then(|it| it.verdict.take());
         match (end, worker.in_hand) {
             (_, Some(in_hand)) if verdict.is_some() => {
                 failed.extend(verdict.map(|exception| (in_hand.work_item, exception)));
             }
-            (_, Some(in_hand)) if break_pool => {
+            (_, Some(in_hand)) if break_pool || state.broken.is_some() => {
                 let exception = state.terminate_broken(broken(None), &mut failed);
                 failed.push((in_hand.work_item, exception));
             }
             (End::Ended { unread }, Some(in_hand))
-                if open && in_hand.comes_back(self.pool.on_crash, unread) =>
+                if !state.forced && in_hand.comes_back(self.pool.on_crash, unread) =>
             {
                 state.work_items.push_front(in_hand.work_item);
             }
@@ -459,7 +467,7 @@ impl _ExecutorManagerThread {
             (End::Unusable(cause), None) => {
                 state.terminate_broken(broken(Some(cause)), &mut failed);
             }
-            (_, None) if worker.retired || (!wanted && (started || self.command.is_some())) => {}
+            (_, None) if worker.retired || !wanted => {}
             (end, None) if self.command.is_some() && !ready => {
                 let failure = self.command_failed(&mut state, end, status);
                 if break_pool || state.is_out_of_commands() {
@@ -488,6 +496,7 @@ impl _ExecutorManagerThread {
             }
         }
         state.events += 1;
+        let ended = state.take_ended();
         state.ended.push(worker.thread);
         state.notify_all();
         if let Some((message, exception)) = command_failure {
@@ -496,11 +505,13 @@ impl _ExecutorManagerThread {
         for (work_item, exception) in failed {
             abandon(work_item, |future| future.set_exception(exception));
         }
+        LOGGER.log_panic("Exception in initializer", || drop(cause));
+        ended.iter().for_each(|thread| thread.join(Deadline::Never));
     }
 }
 
 /// A process of the pool terminated abruptly, so the pool is not usable any more: the exception of every
-/// call that was pending or running then. It converts into a [`BrokenExecutor`].
+/// call that was pending or running then. It converts into a [`BrokenExecutor`](super::BrokenExecutor).
 ///
 /// A pool that is made with [`OnCrash::FailCall`] fails one call instead, with [`WorkerDied`]; one with
 /// [`OnCrash::Retry`] makes the call again.
@@ -517,7 +528,8 @@ pub struct BrokenProcessPool {
 }
 
 impl BrokenProcessPool {
-    /// The id that the process had.
+    /// The id that the process had; of one behind a [`command`](ProcessPoolExecutorBuilder::command), that of
+    /// the command. `None` if none was started.
     pub fn pid(&self) -> Option<u32> {
         self.pid
     }
@@ -526,37 +538,6 @@ impl BrokenProcessPool {
     /// of no use, as when the initializer has failed in it.
     pub fn status(&self) -> Option<ExitStatus> {
         self.status
-    }
-}
-
-impl fmt::Display for BrokenProcessPool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "A process in the process pool was terminated abruptly while the future was running or \
-             pending",
-        )?;
-        match &self.cause {
-            Some(cause) => write!(f, ": {}", cause),
-            None => describe(f, self.pid, self.status, self.note.as_deref()),
-        }
-    }
-}
-
-impl StdError for BrokenProcessPool {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.cause.as_ref().map(Exception::as_dyn_error)
-    }
-}
-
-impl From<BrokenProcessPool> for BrokenExecutor {
-    fn from(error: BrokenProcessPool) -> Self {
-        BrokenExecutor::new(error.to_string()).with_cause(error.cause)
-    }
-}
-
-impl From<BrokenProcessPool> for SubmitError {
-    fn from(error: BrokenProcessPool) -> Self {
-        SubmitError::Broken(error.into())
     }
 }
 
@@ -623,7 +604,9 @@ struct Pool {
     /// Counts the pools of this process, for the names of threads.
     number: usize,
     /// An outer lock, as the shutdown lock of a thread pool is. Directly under it only futures' conditions,
-    /// a thread's id and a process's handle are locked.
+    /// a thread's id and end, a process's handle and streams, the spare memory of messages, and how often a
+    /// call has come back are locked. A worker's manager locks it under the condition of the future that it
+    /// completes, which nobody else locks under this one.
     shutdown_lock: Condition<Executing>,
 }
 
@@ -699,6 +682,11 @@ impl Pool {
     /// CPython: `ProcessPoolExecutor.submit` in `process.py`.
     fn submit(self: &Arc<Self>, work_item: Item) -> Result<(), SubmitError> {
         let mut state = self.lock();
+        if let Some(broken) = state.broken.clone() {
+            // Its text may be that of an error of the user's.
+            drop(state);
+            return Err(broken.into());
+        }
         state.is_open()?;
         let timeout = work_item.options.timeout;
         if timeout.is_some() {
@@ -858,41 +846,42 @@ impl Pool {
     ) -> Result<(), TimeoutError> {
         let mut state = self.lock();
         let total = state.processes.len();
-        state.shutdown = state.shutdown.or(Some(by));
-        let mut cancelled = VecDeque::new();
-        if options.cancel_futures {
-            mem::swap(&mut cancelled, &mut state.work_items);
-        }
-        for number in mem::take(&mut state.idle) {
-            state.worker(number).retire();
-        }
-        state.events += 1;
+        let cancelled = state.shut_down(by, options.cancel_futures);
         let wait = options.wait && !state.is_managed_here();
         state.notify_all();
-        for work_item in cancelled {
-            abandon(work_item, |future| future.cancel());
-        }
+        cancel_all(cancelled);
         if !wait {
             return Ok(());
         }
-        let state = self.shutdown_lock.wait_for(Executing::is_over, deadline);
-        if !state.is_over() {
+        let state = self
+            .shutdown_lock
+            .wait_for(|state| state.processes.is_empty(), deadline);
+        if !state.processes.is_empty() {
             return Err(TimeoutError::workers(state.processes.len(), total));
         }
+        drop(state);
+        // Without processes, the watchdog has nothing to wait for. A manager may have callbacks to call.
+        let state = self
+            .shutdown_lock
+            .wait_for(Executing::is_over, Deadline::Never);
         let ended = state.ended.clone();
         drop(state);
-        for thread in ended {
-            thread.join(Deadline::Never);
+        ended.iter().for_each(|thread| thread.join(deadline));
+        match ended.iter().filter(|thread| thread.is_alive()).count() {
+            0 => Ok(()),
+            alive => Err(TimeoutError::workers(alive, total.max(alive))),
         }
-        Ok(())
     }
 
     /// CPython: `ProcessPoolExecutor._force_shutdown` in 3.14's `process.py`.
-    fn _force_shutdown(&self, operation: impl Fn(&mut WorkerProcess)) {
+    fn _force_shutdown(&self, operation: impl FnMut(&mut WorkerProcess)) {
+        let mut state = self.lock();
         // From here on, no call comes back to the queue, which is emptied only once.
-        self.lock().forced = true;
-        let options = ShutdownOptions::new().wait(false).cancel_futures(true);
-        let _ = self.shutdown(options, Shutdown::Executor, Deadline::Now);
-        self.lock().processes.values_mut().for_each(operation);
+        state.forced = true;
+        let cancelled = state.shut_down(Shutdown::Executor, true);
+        // First, as a callback of a call that is cancelled may wait for one that runs.
+        state.processes.values_mut().for_each(operation);
+        state.notify_all();
+        cancel_all(cancelled);
     }
 }

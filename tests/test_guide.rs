@@ -130,20 +130,22 @@ const OURS: &str = r##"
 18 | process/state.rs |  | pub(super) fn next_work_item( | self.idle.push(number)
 # One manager, one worker, a read; and before that the worker's registry, and the initializer.
 19 | process.rs | impl _ExecutorManagerThread | fn serve( | self.start() > process.connect( > self.initialize( > add_call_item_to_queue( > loop { > recv_bytes( > process_result_item(
-19 | process.rs |  | fn add_call_item_to_queue( | next_work_item( > set_running_or_notify_cancel() > connection.send(
+19 | process.rs |  | fn add_call_item_to_queue( | set_running_or_notify_cancel() > next_work_item() > connection.send(
 19 | process/state.rs |  | pub(super) fn summon( | worker.send( > SUMMONS
 # What was dumped of a result is taken back for the exception that dumping it raised.
 20 | process.rs |  | fn _sendback_result( | truncate(start) > push(RAISED) > exception.dump(
 20 | process/registry.rs |  | pub fn freeze_support( | register(&mut registry) > spawn_main() > _process_worker( > spawn::exit(
 20 | stdlib/multiprocessing/spawn.rs | "control" | match control.read_exact | TERMINATE > exit(TERMINATED) > exit(1)
-# Load, out of the hand, the next call, complete; or the next call last.
-21 | process.rs |  | fn process_result_item( | future.load( > in_hand.take() > next_is_small && ! > has_done_callbacks() > if at_once > add_call_item_to_queue( > complete) > if !at_once > add_call_item_to_queue(
+# Load, out of the hand, complete, and before anybody sees the outcome the next call; or that last.
+21 | process.rs |  | fn process_result_item( | future.load( > in_hand.take() > complete( > next_work_item() > drop(work_item) > next_work_item() > add_call_item_to_queue(
+21 | process/completion.rs | impl<T, L> Completion for Typed | fn load<'a> | result_of( > future.complete(result, last_act)
 # Killed on purpose, then whether the pool is broken, then whether the call comes back.
 22 | process.rs |  | fn join_executor_internals( | process.join() > verdict.is_some() > if break_pool > comes_back( > push_front( > WorkerDied {
 22 | process/returns.rs |  | pub(super) fn comes_back( | unread || !self.sent > returns.begun < retries > set_pending()
 # In place of the sentinel; and who has the pool, and who has the handle.
 23 | process/state.rs |  | pub(super) fn retire( | shutdown(Half::Write)
-23 | process.rs |  | fn shutdown( | mem::take(&mut state.idle) > retire() > notify_all() > future.cancel()
+23 | process.rs |  | fn shutdown( | shut_down( > notify_all() > cancel_all(
+23 | process/state.rs |  | pub(super) fn shut_down( | mem::take(&mut self.idle) > retire()
 23 | process.rs |  | struct _ExecutorManagerThread | pool: Arc<Pool>
 23 | process.rs |  | struct Handle( | Arc<Pool>
 23 | process.rs |  | pub struct ProcessPoolExecutor( | Arc<Handle>

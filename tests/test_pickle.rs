@@ -89,7 +89,17 @@ fn same<T: Dump + Load + PartialEq + fmt::Debug>(value: T) {
     let bytes = dumps(&(&value, 7_u8, [&value, &value])).unwrap();
     let (first, seven, others): (T, u8, [T; 2]) = loads(&bytes).unwrap();
     assert_eq!((&first, seven), (&value, 7));
+    // As a call's last argument that nobody else needs.
+    let (head, tail) = dump_and_take(&mut (7_u8, loads::<T>(&dumps(&value).unwrap()).unwrap()));
+    let together: (u8, T) = loads(&[head, tail].concat()).unwrap();
+    assert_eq!((seven, &value), (together.0, &together.1));
     assert_eq!(others, [first, value]);
+}
+
+fn dump_and_take<T: Dump>(value: &mut T) -> (Vec<u8>, Vec<u8>) {
+    let mut head = Vec::new();
+    let tail = value.dump_and_take(&mut Pickler::new(&mut head)).unwrap();
+    (head, tail)
 }
 
 fn all_the_same<T: Dump + Load + PartialEq + fmt::Debug + Clone>(values: &[T]) {
@@ -169,6 +179,36 @@ fn large_values() {
     let back: Vec<u8> = unpickler.load().unwrap();
     assert!(back.len() == 5_000_000 && back.iter().all(|&byte| byte == 7));
     assert!(back.capacity() < 5_100_000, "{}", back.capacity());
+}
+
+/// What can be large and stands at the end is not copied.
+#[test]
+fn many_bytes_are_taken() {
+    fn taken<T: Dump>(mut value: T) -> usize {
+        dump_and_take(&mut value).1.len()
+    }
+    const MANY: usize = 65_536;
+    let many = || vec![7_u8; MANY];
+    let text = || String::from_utf8(many()).unwrap();
+    assert_eq!(taken(many()), MANY);
+    assert_eq!(taken(text()), MANY);
+    assert_eq!(taken((many(), many())), MANY);
+    assert_eq!(taken((1, "spam", text())), MANY);
+    assert_eq!(taken(Some(many())), MANY);
+    assert_eq!(taken(Ok::<_, ()>((1, many()))), MANY);
+    assert_eq!(taken(Err::<(), _>(text())), MANY);
+    let mut bytes = many();
+    let place = bytes.as_ptr();
+    let (head, tail) = dump_and_take(&mut bytes);
+    assert_eq!((head, tail.as_ptr()), (dumps(&MANY).unwrap(), place));
+    // What is something else, stands elsewhere, or belongs to somebody else.
+    assert_eq!(taken(vec![7_u8; MANY - 1]), 0);
+    assert_eq!(taken(vec![7_i8; MANY]), 0);
+    assert_eq!(taken((many(), 1_u8)), 0);
+    let mut bytes = many();
+    assert_eq!(taken(&mut bytes), 0);
+    assert_eq!(taken((1, &mut bytes)), 0);
+    assert_eq!(bytes, many());
 }
 
 #[test]

@@ -23,7 +23,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{child, is_child, rounds, size, until, watchdog, Random, Steps};
+use support::{
+    child, is_child, process_status, rounds, size, until, watchdog, Gate, Random, Steps,
+};
 
 fn exception<T: Clone + std::fmt::Debug>(future: &Future<T>) -> Exception {
     match future.result(None) {
@@ -190,6 +192,26 @@ fn every_future_of_a_broken_pool_ends_with_the_process_that_died() {
     });
 }
 
+/// Also in one that bears the death of a worker, but not that of three that cannot start.
+#[test]
+fn every_future_of_a_pool_whose_workers_cannot_start_any_more() {
+    watchdog("workers cannot start any more", |steps| {
+        let folder = Folder::new("any-more");
+        let builder = builder(2).on_crash(OnCrash::FailCall);
+        let pool = builder.initializer(exits_at, folder.path("exit"));
+        let pool = pool.build().unwrap();
+        let holder = Holder::new();
+        let running = pool.submit(hold, holder.port()).unwrap();
+        let _held = holder.entered();
+        fs::write(folder.path("exit"), "").unwrap();
+        let pending = pool.submit(square, 2).unwrap();
+        steps.at("the exceptions");
+        assert!(is::<BrokenProcessPool>(&exception(&pending)));
+        assert!(is::<BrokenProcessPool>(&exception(&running)));
+        pool.shutdown();
+    });
+}
+
 /// A call that came back to the queue is cancelled, or run, but not forgotten.
 #[test]
 fn cancel_futures_beside_a_worker_that_dies() {
@@ -329,6 +351,76 @@ fn a_pool_that_is_ended_by_force_begins_nothing() {
             steps.at("shutdown");
             pool.shutdown();
             assert!(fs::read_to_string(&path).is_err(), "the call was run");
+        }
+    });
+}
+
+/// The callback waits for the very call that is to be ended.
+#[test]
+fn a_callback_of_a_cancelled_call_does_not_save_what_runs() {
+    watchdog("a callback waits for what is ended by force", |steps| {
+        for terminate in [false, true] {
+            let pool = tough_pool(1);
+            let holder = Holder::new();
+            let running = pool.submit(hold, holder.port()).unwrap();
+            let _held = holder.entered();
+            let waiting = pool.submit(square, 2).unwrap();
+            let its_running = running.clone();
+            waiting.add_done_callback(move |_| {
+                let _ = its_running.exception(None);
+            });
+            steps.at("the end by force");
+            if terminate {
+                pool.terminate_workers();
+            } else {
+                pool.kill_workers();
+            }
+            assert!(waiting.cancelled());
+            assert!(is::<WorkerDied>(&exception(&running)));
+            pool.shutdown();
+        }
+    });
+}
+
+/// A callback is called when the process has ended, and lasts.
+#[test]
+fn a_shutdown_in_time_beside_a_callback_that_lasts() {
+    watchdog("a callback lasts", |steps| {
+        let pool = tough_pool(1);
+        let gate = Gate::new();
+        let holder = Holder::new();
+        let dying = pool.submit(hold_and_abort, holder.port()).unwrap();
+        let its_gate = gate.clone();
+        dying.add_done_callback(move |_| its_gate.wait());
+        drop(holder.entered());
+        until(steps, "the process has ended", || pool.process_count() == 0);
+        steps.at("shutdown_timeout");
+        let options = ShutdownOptions::new();
+        for timeout in [Duration::ZERO, Duration::from_millis(20)] {
+            let ended = pool.shutdown_timeout(options.timeout(timeout));
+            assert_eq!(ended.unwrap_err().unfinished(), 1);
+        }
+        gate.open();
+        steps.at("shutdown");
+        pool.shutdown_timeout(options).unwrap();
+    });
+}
+
+/// Without a process, there is nothing to wait for but for threads to end.
+#[test]
+fn a_shutdown_in_time_without_a_process() {
+    watchdog("no process", |steps| {
+        for _ in 0..20 {
+            let pool = builder(1).max_tasks_per_child(1).build().unwrap();
+            let options = CallOptions::new().timeout(Duration::from_secs(3600));
+            let call = pool.submit_with(square, 2, options).unwrap();
+            assert_eq!(call.result(None).unwrap(), 4);
+            until(steps, "the process has ended", || pool.process_count() == 0);
+            let now = ShutdownOptions::new().timeout(Duration::ZERO);
+            if let Err(error) = pool.shutdown_timeout(now) {
+                // Its manager's thread.
+                assert_eq!((error.unfinished(), error.total()), (1, 1));
+            }
         }
     });
 }
@@ -578,6 +670,37 @@ fn a_grandchild_lives_on() {
     });
 }
 
+/// It has the streams, and so they do not end with the worker. Whoever ends the call does not wait for that.
+#[test]
+fn a_copy_of_the_worker_lives_on() {
+    watchdog("a copy of the worker", |steps| {
+        let folder = Folder::new("copy-lives");
+        for n in 0..3 {
+            let path = folder.path(&n.to_string());
+            let pool = tough_pool(1);
+            let call = pool.submit(forks, path.clone()).unwrap();
+            let copy = || fs::read_to_string(&path).unwrap_or_default().parse();
+            until(steps, "there is a copy", || copy().is_ok());
+            match n {
+                0 => assert!(pool.kill_call(&call)),
+                1 => pool.kill_workers(),
+                _ => {
+                    // The worker itself ends by this.
+                    pool.terminate_workers();
+                    pool.kill_workers();
+                }
+            }
+            steps.at("the exception");
+            let ended = exception(&call);
+            assert!(is::<CallKilled>(&ended) || is::<WorkerDied>(&ended));
+            steps.at("shutdown");
+            pool.shutdown();
+            assert!(is_alive(copy().unwrap()));
+            kill(copy().unwrap(), "KILL");
+        }
+    });
+}
+
 #[test]
 fn workers_that_cannot_start() {
     watchdog("workers that cannot start", |steps| {
@@ -671,7 +794,9 @@ fn initializers_that_fail() {
                 steps.at("the futures");
                 for future in &futures {
                     let exception = exception(future);
-                    assert!(is::<BrokenProcessPool>(&exception));
+                    let broken = exception.downcast_ref::<BrokenProcessPool>().unwrap();
+                    // It was ended for that, by the pool.
+                    assert_eq!(broken.status(), None);
                     let text = exception.to_string();
                     assert!(text.contains("the initializer "), "{text}");
                     let cause = exception.as_error().and_then(|error| error.source());
@@ -697,8 +822,8 @@ fn initializers_that_fail() {
 /// A worker that is none: it has the real one started, and stands between it and the pool. What it does to
 /// the bytes is said by its last argument but one: `cut-100` ends after the worker's first 100 bytes,
 /// `flip-100` turns over some bits of the byte behind them, `insert-100` puts some bytes there,
-/// `leave-100` leaves some out. `deaf-100` reads
-/// nothing, and replies when a [`Holder`] at port 100 lets it.
+/// `leave-100` leaves some out, `pause-100` sends them a little later. `deaf-100` reads nothing, and replies
+/// when a [`Holder`] at port 100 lets it.
 #[test]
 fn stranger_entry() {
     let arguments: Vec<_> = env::args().collect();
@@ -787,6 +912,12 @@ fn stranger_entry() {
                 }
                 "flip" if here => down.push(byte ^ (1 << random.below(8))),
                 "leave" if here => {}
+                "pause" if here => {
+                    let _ = to.write_all(&down);
+                    thread::sleep(Duration::from_millis(200));
+                    down.clear();
+                    down.push(byte);
+                }
                 "insert" if here => {
                     down.extend((0..1 + random.below(40)).map(|_| random.below(256) as u8));
                     down.push(byte);
@@ -884,6 +1015,19 @@ fn a_stranger_that_does_not_read() {
         steps.at("shutdown");
         pool.kill_workers();
         pool.shutdown();
+    });
+}
+
+/// A stream may bring the header of a large message, and nothing of the message yet.
+#[test]
+fn a_header_that_comes_alone() {
+    watchdog("a header that comes alone", |_| {
+        let mut arguments = entry("stranger_entry");
+        // Behind the greeting, of 16 bytes, and the 8 of a header.
+        arguments.push("pause-24".to_owned());
+        let pool = builder(1).worker_args(arguments).build().unwrap();
+        let large = pool.submit(bytes, 20_000).unwrap();
+        assert_eq!(large.result(None).unwrap(), vec![7; 20_000]);
     });
 }
 
@@ -1244,6 +1388,57 @@ fn no_folder_for_temporary_files() {
     assert!(ended.stdout.contains("it works"), "{ended:?}");
 }
 
+/// Loopback, too: a program may go elsewhere between making the folder and removing it.
+#[test]
+fn a_relative_folder_for_temporary_files() {
+    if is_child("relative") {
+        watchdog("a relative folder", |steps| {
+            let folder = Folder::new("relative");
+            for place in ["here", "there"] {
+                fs::create_dir_all(folder.path(place) + "/temporary").unwrap();
+            }
+            env::set_var("TMPDIR", "temporary");
+            for n in 0..5 {
+                env::set_current_dir(folder.path("here")).unwrap();
+                // Of workers that wait before they are ready, and so until they are killed.
+                register_all();
+                let pool = ProcessPoolExecutor::builder().max_workers(1);
+                let pool = pool.worker_args(entry("never_ready_entry"));
+                let pool = pool.build().unwrap();
+                let call = pool.submit(square, n).unwrap();
+                until(steps, "there is a process", || !pool.pids().is_empty());
+                // Time enough for the folder to be made, if any is.
+                thread::sleep(Duration::from_millis(20));
+                env::set_current_dir(folder.path("there")).unwrap();
+                pool.kill_workers();
+                steps.at("shutdown");
+                pool.shutdown();
+                assert!(call.cancelled());
+                for place in ["here", "there"] {
+                    let left = fs::read_dir(folder.path(place) + "/temporary").unwrap();
+                    assert_eq!(left.count(), 0, "{place}");
+                }
+            }
+            // And it works.
+            assert_eq!(pool(1).submit(square, 6).unwrap().result(None).unwrap(), 36);
+            println!("it works");
+        });
+        return;
+    }
+    let ended = child("a_relative_folder_for_temporary_files", "relative", "");
+    assert!(ended.stdout.contains("it works"), "{ended:?}");
+}
+
+#[test]
+fn never_ready_entry() {
+    if env::args()
+        .next_back()
+        .map_or(false, |last| last.starts_with("--multiprocessing"))
+    {
+        thread::sleep(Duration::from_secs(60));
+    }
+}
+
 /// Calls fail, or are refused, or made; the pool stays usable.
 #[test]
 fn too_few_descriptors_processes_and_memory() {
@@ -1387,6 +1582,32 @@ fn a_hundred_pools_leave_nothing_behind() {
         return;
     }
     let ended = child("a_hundred_pools_leave_nothing_behind", "hundred", "");
+    assert!(ended.stdout.contains("nothing is left"), "{ended:?}");
+}
+
+/// Each process has a thread here, and each thread a stack.
+#[test]
+fn a_thousand_processes_of_one_pool_leave_nothing_behind() {
+    let test = "a_thousand_processes_of_one_pool_leave_nothing_behind";
+    if is_child("thousand") {
+        let pool = builder(2).max_tasks_per_child(1).build().unwrap();
+        let run = |calls| {
+            for n in 0..calls {
+                assert_eq!(pool.submit(square, n).unwrap().result(None).unwrap(), n * n);
+            }
+        };
+        run(20);
+        let before = process_status("VmSize");
+        let calls = size(100, 1000) as u64;
+        run(calls);
+        let grown = process_status("VmSize").saturating_sub(before);
+        println!("{grown} kB more after {calls} processes");
+        // A stack is 2 MB.
+        assert!(grown < 1000 * calls as usize, "{grown} kB more");
+        println!("nothing is left");
+        return;
+    }
+    let ended = child(test, "thousand", "");
     assert!(ended.stdout.contains("nothing is left"), "{ended:?}");
 }
 

@@ -84,6 +84,21 @@ fn test_traceback() {
     });
 }
 
+/// The place of a panic is not that of another one, which an earlier call has caught.
+#[test]
+fn a_panic_without_a_place() {
+    watchdog("a panic without a place", |_| {
+        let executor = pool(1);
+        let caught = executor.submit(catches_a_panic, ()).unwrap();
+        assert!(caught.result(None).unwrap());
+        let resumed = executor.submit(resumes_a_panic, "on".to_owned()).unwrap();
+        let exception = resumed.exception(None).unwrap().unwrap();
+        assert_eq!(exception.panic_message(), Some("on"));
+        let remote = exception.downcast_ref::<RemoteError>().unwrap();
+        assert_eq!(remote.location(), None);
+    });
+}
+
 /// The arguments are values here, dropped when the function is done with them.
 #[test]
 fn test_ressources_gced_in_workers() {
@@ -380,6 +395,31 @@ fn any_number_of_parameters() {
             twelve.unwrap().result(None).unwrap(),
             "1 2 3 4 -1 -2 -3 -4 true x text (5, 6)"
         );
+    });
+}
+
+/// Around the size from which on bytes are sent without being copied.
+#[test]
+fn many_bytes_anywhere() {
+    watchdog("many bytes", |_| {
+        let pool = pool(2);
+        let sizes = [0, 1, 4000, 65_535, 65_536, 300_000];
+        for text in sizes.map(|size| "x".repeat(size)) {
+            for bytes in sizes.map(|size| vec![size as u8; size]) {
+                let future = pool.submit(exchange, (text.clone(), bytes.clone()));
+                let exchanged = future.unwrap().result(None).unwrap();
+                if text.is_empty() {
+                    assert!(exchanged == Err(Some(bytes)));
+                } else {
+                    assert!(exchanged == Ok((bytes, text.clone())));
+                }
+            }
+        }
+        // Others follow in the same message.
+        let items = || sizes.iter().map(|&size| vec![size as u8; size]);
+        let options = MapOptions::new().chunksize(4);
+        let echoed = pool.map_with(echo, items(), options).unwrap();
+        assert!(echoed.map(Result::unwrap).eq(items()));
     });
 }
 

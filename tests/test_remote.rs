@@ -70,6 +70,21 @@ fn died<T: Clone + Debug>(future: &Future<T>) -> WorkerDied {
 
 // ---- What works
 
+/// What runs commands may take any other status for a failure, and say so, as `srun` does.
+#[test]
+fn a_worker_that_is_not_needed_any_more_ends_well() {
+    watchdog("the status of a command", |_| {
+        let path = env::temp_dir().join(format!("test-status-{}", std::process::id()));
+        let script = format!(r#""$@"; echo $? > {}"#, path.display());
+        let pool = by(words(&["sh", "-c", &script, "sh"]), 1).build().unwrap();
+        assert_eq!(pool.submit(square, 3).unwrap().result(None).unwrap(), 9);
+        pool.shutdown();
+        let status = fs::read_to_string(&path).unwrap();
+        let _ = fs::remove_file(&path);
+        assert_eq!(status, "0\n");
+    });
+}
+
 #[test]
 fn engines_of_this_machine() {
     watchdog("engines of this machine", |steps| {
@@ -306,6 +321,98 @@ fn what_stands_between_is_killed() {
     });
 }
 
+/// A wrapper that is killed can end nobody. The bridge behind it sees that its input has ended, and takes the worker
+/// along.
+#[test]
+fn a_killed_wrapper_takes_its_worker_along() {
+    watchdog("a killed wrapper", |steps| {
+        let token = format!("test-wrapper-{}", std::process::id());
+        let variable = format!("TOKEN={token}");
+        let wrappers = [
+            r#""$@"; true"#,
+            r#"nice sh -c '"$@"; true' sh "$@"; true"#,
+            // One that hears of no end, and one that has gone before.
+            r#"trap "" TERM HUP INT; "$@"; sleep 0"#,
+            r#"exec 3<&0; "$@" <&3 & exit 0"#,
+        ];
+        for wrapper in wrappers {
+            let command = words(&["env", &variable, "sh", "-c", wrapper, "sh"]);
+            for end in 0..7 {
+                steps.at(format!("{wrapper}, end {end}"));
+                let pool = tough(command.clone(), 2);
+                let holder = Holder::new();
+                let options = CallOptions::new();
+                let options = options.timeout((end == 1).then(|| Duration::from_millis(300)));
+                let call = pool.submit_with(hold, holder.port(), options).unwrap();
+                let held = (end != 0).then(|| holder.entered());
+                match end {
+                    // While it starts, perhaps.
+                    0 => until(steps, "a process", || match pool.pids().first() {
+                        Some(&pid) => {
+                            kill(pid, "KILL");
+                            true
+                        }
+                        None => false,
+                    }),
+                    1 => assert!(is::<CallTimeout>(&exception(&call))),
+                    2 => assert!(pool.kill_call(&call)),
+                    3 => pool.terminate_workers(),
+                    4 => pool.kill_workers(),
+                    5 => pool.pids().iter().for_each(|&pid| kill(pid, "KILL")),
+                    _ => kill(held.as_ref().unwrap().pid, "KILL"),
+                }
+                if end == 0 {
+                    pool.kill_workers();
+                }
+                drop(held);
+                drop(call.exception(None));
+                pool.shutdown();
+                until(steps, "nobody is left", || with_variable(&token) == 0);
+            }
+        }
+    });
+}
+
+/// Where nobody reads what calls print, they wait, and can be ended all the same.
+#[test]
+fn nobody_reads_what_is_printed() {
+    if is_child("unread") {
+        let pool = tough(exec(), 1);
+        let begun = env::var("TOKEN").unwrap();
+        pool.submit(touch, (begun, String::new()))
+            .unwrap()
+            .result(None)
+            .unwrap();
+        let call = pool
+            .submit(prints_lines, ("long".repeat(1000), 1000))
+            .unwrap();
+        thread::sleep(Duration::from_millis(500));
+        assert!(!call.done());
+        assert!(pool.kill_call(&call));
+        assert!(is::<CallKilled>(&exception(&call)));
+        pool.shutdown();
+        std::process::exit(77);
+    }
+    watchdog("nobody reads", |steps| {
+        let begun = env::temp_dir().join(format!("test-unread-{}", std::process::id()));
+        let mut child = Command::new(this())
+            .args(["--exact", "nobody_reads_what_is_printed", "--nocapture"])
+            .env("RELIABILITY_TEST_CHILD", "unread")
+            .env("TOKEN", &begun)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        until(steps, "it has begun", || begun.exists());
+        let mut status = None;
+        until(steps, "it has ended", || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        assert_eq!(status.unwrap().code(), Some(77));
+        fs::remove_file(begun).unwrap();
+    });
+}
+
 #[test]
 fn no_worker_outlives_a_killed_parent() {
     if is_child("parent") {
@@ -399,6 +506,10 @@ fn commands_that_start_no_worker() {
             (
                 &["sh", "-c", refused],
                 &["exit status: 7", "one", "two", "three"],
+            ),
+            (
+                &["sh", "-c", "exec >&- 2>&-; exec sleep 1000"],
+                &["closed its output before it was a worker"],
             ),
             (&["echo", "banner"], &["exit status: 0", "banner"]),
             (&["sh", "-c", "exec yes"], &["none of the protocol"]),

@@ -38,8 +38,8 @@ mod hostile {
 
     type Chunk = Vec<Result<u64, String>>;
 
-    fn message<T: Dump>(value: T) -> Message {
-        Message::new(|bytes| value.dump(&mut Pickler::new(bytes))).unwrap()
+    fn message<T: Dump>(mut value: T) -> Message {
+        Message::new(|bytes| value.dump_and_take(&mut Pickler::new(bytes))).unwrap()
     }
 
     /// Streams of a worker as they should be: a greeting, and some replies.

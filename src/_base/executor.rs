@@ -165,11 +165,6 @@ impl<T> Future<T> {
             shared.state = State::Pending;
         }
     }
-
-    /// Whether to complete the call is to run code of the user's.
-    pub(in super::super) fn has_done_callbacks(&self) -> bool {
-        !self.acquire().typed.done_callbacks.is_empty()
-    }
 }
 
 /// So that `?` works on what `submit` returns where an [`Error`] is returned.

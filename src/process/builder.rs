@@ -3,7 +3,7 @@
 
 //! The keyword arguments of `ProcessPoolExecutor`.
 
-use super::super::_base::{Exception, IntoException, ValueError};
+use super::super::_base::{Exception, IntoException, ValueError, LOGGER};
 use super::super::stdlib::multiprocessing::connection::{Incoming, Message};
 use super::super::stdlib::multiprocessing::spawn::Timing;
 use super::super::stdlib::pickle::{Dump, Load};
@@ -39,6 +39,11 @@ type MakeCommand = dyn FnMut(usize) -> Vec<OsString> + Send;
 pub(super) struct Initializer {
     pub(super) call_item: Message,
     pub(super) check: fn(&mut Incoming<'_>, &Registry) -> Result<(), Exception>,
+}
+
+/// What an initializer returns is of no use.
+fn ignore<T>(output: T) {
+    LOGGER.log_panic("Exception in initializer", || drop(output));
 }
 
 /// Dumps an initializer and its arguments once the registry is at hand.
@@ -83,7 +88,7 @@ impl ProcessPoolExecutorBuilder {
             Ok(Initializer {
                 call_item: call_item::<F, A>(registry, args)?,
                 check: |result_item, registry| {
-                    result_of(result_item, registry, &load_output::<F::Output>).map(drop)
+                    result_of(result_item, registry, &load_output::<F::Output>).map(ignore)
                 },
             })
         }));
@@ -106,7 +111,7 @@ impl ProcessPoolExecutorBuilder {
             Ok(Initializer {
                 call_item: call_item::<F, A>(registry, args)?,
                 check: |result_item, registry| {
-                    result_of(result_item, registry, &load_result::<T, E, N>).map(drop)
+                    result_of(result_item, registry, &load_result::<T, E, N>).map(ignore)
                 },
             })
         }));

@@ -7,6 +7,7 @@ use super::super::_base::{Exception, Future, LOGGER};
 use super::super::stdlib::multiprocessing::connection::Incoming;
 use super::super::stdlib::pickle::{Load, PickleError, Unpickler};
 use super::{Item, Registry, RETURNED};
+use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// The future of a work item, whatever its type.
@@ -14,14 +15,13 @@ pub(super) trait Completion: Send + Sync {
     fn id(&self) -> usize;
     fn set_running_or_notify_cancel(&self) -> bool;
     fn set_pending(&self);
-    fn has_done_callbacks(&self) -> bool;
     fn load<'a>(&'a self, result_item: &mut Incoming<'_>, registry: &Registry) -> Completing<'a>;
     fn set_exception(&self, exception: Exception);
     fn cancel(&self);
 }
 
-/// Completes a future with a result that was loaded.
-pub(super) type Completing<'a> = Box<dyn FnOnce() + 'a>;
+/// Completes a future with a result that was loaded. Its argument is `last_act` of `Future::complete`.
+pub(super) type Completing<'a> = Box<dyn FnOnce(&mut dyn FnMut()) + 'a>;
 
 pub(super) struct Typed<T, L> {
     pub(super) future: Future<T>,
@@ -47,18 +47,10 @@ where
         self.future.set_pending();
     }
 
-    fn has_done_callbacks(&self) -> bool {
-        self.future.has_done_callbacks()
-    }
-
     fn load<'a>(&'a self, result_item: &mut Incoming<'_>, registry: &Registry) -> Completing<'a> {
         let result = result_of(result_item, registry, &self.load);
-        Box::new(move || {
-            let completed = match result {
-                Ok(value) => self.future.set_result(value),
-                Err(exception) => self.future.set_exception(exception),
-            };
-            if let Err(error) = completed {
+        Box::new(move |last_act| {
+            if let Err(error) = self.future.complete(result, last_act) {
                 LOGGER.critical("Exception in worker", Some(&Exception::new(error)));
             }
         })
@@ -83,18 +75,20 @@ pub(super) fn result_of<T>(
     load: &dyn Fn(&mut Unpickler<'_>) -> Result<T, Exception>,
 ) -> Result<T, Exception> {
     let mut unpickler = registry.unpickler(result_item);
-    let result = catch_unwind(AssertUnwindSafe(|| match u8::load(&mut unpickler)? {
-        RETURNED => load(&mut unpickler),
-        _ => Err(Exception::load(&mut unpickler)?),
-    }));
-    let result = result.unwrap_or_else(|payload| Err(Exception::from_panic(payload)));
-    match unpickler.remaining() {
-        left if left > 0 && result.is_ok() => {
-            let text = format!("{left} bytes are left over of what the call returned");
-            Err(PickleError::new(text).into())
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let result = match u8::load(&mut unpickler)? {
+            RETURNED => load(&mut unpickler),
+            _ => Err(Exception::load(&mut unpickler)?),
+        };
+        match unpickler.remaining() {
+            left if left > 0 && result.is_ok() => {
+                let text = format!("{left} bytes are left over of what the call returned");
+                Err(PickleError::new(text).into())
+            }
+            _ => result,
         }
-        _ => result,
-    }
+    }));
+    result.unwrap_or_else(|payload| Err(Exception::from_panic(payload)))
 }
 
 /// Completes what no worker will run. No lock may be held.
@@ -103,4 +97,11 @@ pub(super) fn abandon(work_item: Item, complete: impl FnOnce(&dyn Completion)) {
         complete(&work_item.future);
         drop(work_item);
     });
+}
+
+/// Cancels calls that were taken out of the queue. No lock may be held.
+pub(super) fn cancel_all(work_items: VecDeque<Item>) {
+    for work_item in work_items {
+        abandon(work_item, |future| future.cancel());
+    }
 }

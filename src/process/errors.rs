@@ -3,7 +3,7 @@
 
 //! Why a call in another process has no result, where Python's pool would be broken.
 
-use super::super::_base::Exception;
+use super::super::_base::{BrokenExecutor, Exception, SubmitError};
 use super::BrokenProcessPool;
 use std::error::Error as StdError;
 use std::fmt;
@@ -56,6 +56,37 @@ impl BrokenProcessPool {
             note,
             cause,
         }
+    }
+}
+
+impl fmt::Display for BrokenProcessPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "A process in the process pool was terminated abruptly while the future was running or \
+             pending",
+        )?;
+        match &self.cause {
+            Some(cause) => write!(f, ": {}", cause),
+            None => describe(f, self.pid, self.status, self.note.as_deref()),
+        }
+    }
+}
+
+impl StdError for BrokenProcessPool {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_ref().map(Exception::as_dyn_error)
+    }
+}
+
+impl From<BrokenProcessPool> for BrokenExecutor {
+    fn from(error: BrokenProcessPool) -> Self {
+        BrokenExecutor::new(error.to_string()).with_cause(error.cause)
+    }
+}
+
+impl From<BrokenProcessPool> for SubmitError {
+    fn from(error: BrokenProcessPool) -> Self {
+        SubmitError::Broken(error.into())
     }
 }
 

@@ -200,11 +200,12 @@ impl ProcessPoolExecutor {
     }
 
     /// Like [`shutdown_with`](ProcessPoolExecutor::shutdown_with), and says whether all processes have ended
-    /// within the [`timeout`](ShutdownOptions#structfield.timeout) of the options.
+    /// within the [`timeout`](ShutdownOptions#structfield.timeout) of the options, and the callbacks of what
+    /// they ran have returned.
     ///
     /// # Errors
     ///
-    /// If some have not; the error says how many. They go on, and can be waited for again, or
+    /// If that is not so; the error says of how many. They go on, and can be waited for again, or
     /// [killed](ProcessPoolExecutor::kill_workers).
     ///
     /// CPython: none.
@@ -221,10 +222,14 @@ impl ProcessPoolExecutor {
     ///
     /// CPython: none.
     pub fn kill_call<T>(&self, future: &Future<T>) -> bool {
+        // Not with the lock held, which is locked under the condition of a future.
+        if !future.running() {
+            return false;
+        }
         let mut state = self.pool().lock();
         for worker in state.processes.values_mut() {
             if let Some(in_hand) = &mut worker.in_hand {
-                if in_hand.work_item.future.id() == future.id() && future.running() {
+                if in_hand.work_item.future.id() == future.id() {
                     in_hand
                         .verdict
                         .get_or_insert_with(|| Exception::new(CallKilled));
@@ -250,7 +255,8 @@ impl ProcessPoolExecutor {
         self.pool().lock().processes.len()
     }
 
-    /// The ids of the processes, in the order in which they were started.
+    /// The ids of the processes, in the order in which they were started; of those behind a
+    /// [`command`](super::ProcessPoolExecutorBuilder::command), those of the commands.
     ///
     /// CPython: the keys of `ProcessPoolExecutor._processes` in `process.py`.
     pub fn pids(&self) -> Vec<u32> {
@@ -287,13 +293,13 @@ where
 /// The message that asks for a call.
 pub(super) fn call_item<F: 'static, A: Dump>(
     registry: &Registry,
-    args: A,
+    mut args: A,
 ) -> Result<Message, Exception> {
     let number = registry.number::<F>()?;
     Message::new(|bytes| {
         let mut pickler = registry.pickler(bytes);
         (CALL, number).dump(&mut pickler)?;
-        Ok(args.dump(&mut pickler)?)
+        Ok(args.dump_and_take(&mut pickler)?)
     })
 }
 

@@ -43,7 +43,7 @@ where
             let mut head = Vec::new();
             (count, self.stop_at_err).dump(&mut registry.pickler(&mut head))?;
             bytes[begin - head.len()..begin].copy_from_slice(&head);
-            Ok::<_, Exception>(())
+            Ok::<_, Exception>(Vec::new())
         })?;
         Ok((call_item, count))
     }

@@ -5,13 +5,13 @@
 
 use super::super::_base::{Exception, LOGGER};
 use super::super::stdlib::multiprocessing::bridge::bridge_main;
-use super::super::stdlib::multiprocessing::connection::{Connection, Incoming, Receiver};
+use super::super::stdlib::multiprocessing::connection::{Connection, Incoming, Message, Receiver};
 use super::super::stdlib::multiprocessing::spawn;
 use super::super::stdlib::pickle::{
-    DispatchTable, Dump, Load, PickleError, Pickler, RemoteError, Unpickler,
+    dumps, DispatchTable, Dump, Load, PickleError, Pickler, RemoteError, Unpickler,
 };
 use super::super::stdlib::process_wide;
-use super::{_process_worker, message, NAMES};
+use super::{_process_worker, NAMES};
 use std::any::{type_name, TypeId};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
@@ -124,11 +124,10 @@ impl Registry {
         self.fingerprint
     }
 
-    /// Appends the names of all that was registered.
-    pub(super) fn dump_names(&self, reply: &mut Vec<u8>) {
-        let names: Vec<String> = self.names.iter().map(ToString::to_string).collect();
+    /// The names of all that was registered.
+    pub(super) fn dump_names(&self) -> Vec<u8> {
         // Texts can always be dumped.
-        let _ = names.dump(&mut self.pickler(reply));
+        dumps(&self.names).unwrap_or_default()
     }
 
     /// Compares this with what a worker has registered, which it says when it starts. Returns in words what
@@ -142,11 +141,11 @@ impl Registry {
         connection: &Connection,
         receiver: &mut Receiver,
     ) -> io::Result<Option<String>> {
-        let fingerprint = receiver.recv_bytes(connection)?;
-        if fingerprint.received == self.fingerprint.to_le_bytes() {
+        let fingerprint = self.fingerprint.to_le_bytes();
+        if receiver.recv_bytes(connection)?.received == fingerprint {
             return Ok(None);
         }
-        connection.send(&message(|bytes| bytes.push(NAMES)))?;
+        connection.send(&Message::of_bytes(&[NAMES]))?;
         let mut names = receiver.recv_bytes(connection)?;
         let names = Vec::load(&mut self.unpickler(&mut names)).unwrap_or_default();
         let difference = self.difference(&names);
@@ -159,7 +158,8 @@ impl Registry {
     fn difference(&self, names: &[String]) -> String {
         let list = |names: Vec<&str>| {
             let shown = names.len().min(5);
-            let mut list = names[..shown].join(", ");
+            // Theirs are the words of a stranger.
+            let mut list = names[..shown].join(", ").escape_debug().to_string();
             if names.len() > shown {
                 list += &format!(" and {} more", names.len() - shown);
             }
@@ -214,18 +214,20 @@ impl Registry {
         unpickler.dispatch_table(&self.errors)
     }
 
-    /// Calls a function with arguments as they were dumped, and dumps what it returns. `last`: there is to be
-    /// nothing behind them.
+    /// Calls a function with arguments as they were dumped, and dumps what it returns; the end of that may
+    /// be returned instead. `last`: there is to be nothing behind the arguments.
     pub(super) fn call(
         &self,
         number: u32,
         arguments: &mut Unpickler<'_>,
         last: bool,
         reply: &mut Vec<u8>,
-    ) -> Result<(), Exception> {
+    ) -> Result<Vec<u8>, Exception> {
         let function = self.functions.get(number as usize);
         let function = function.ok_or_else(|| Exception::msg("there is no such function"))?;
         let mut pickler = self.pickler(reply);
+        // Of a panic that an earlier call has caught.
+        let _ = spawn::panic_location();
         let called = AssertUnwindSafe(|| function.call(arguments, last, &mut pickler));
         catch_unwind(called).unwrap_or_else(|payload| {
             let panic = Exception::from_panic(payload);
@@ -239,7 +241,8 @@ impl Registry {
 /// not to happen once more in each worker.
 ///
 /// It registers the functions that may be called in another process. In a worker it then serves calls, and
-/// never returns. No pool can be made before it was called. Called once more, it does nothing.
+/// never returns. No pool can be made before it was called. What is registered when it is called once more
+/// is of no effect.
 ///
 /// CPython: `multiprocessing.freeze_support`, and the line `if __name__ == '__main__':`.
 pub fn freeze_support(register: impl FnOnce(&mut Registry)) {
@@ -279,7 +282,7 @@ trait Function: Send + Sync {
         arguments: &mut Unpickler<'_>,
         last: bool,
         reply: &mut Pickler<'_>,
-    ) -> Result<(), Exception>;
+    ) -> Result<Vec<u8>, Exception>;
 }
 
 struct Registered<F, A, M> {
@@ -298,7 +301,7 @@ where
         unpickler: &mut Unpickler<'_>,
         last: bool,
         reply: &mut Pickler<'_>,
-    ) -> Result<(), Exception> {
+    ) -> Result<Vec<u8>, Exception> {
         let arguments = A::load(unpickler)?;
         match unpickler.remaining() {
             // While the call runs, nothing of its message may be unread: if the worker died then, it would
@@ -309,8 +312,8 @@ where
             }
             _ => {}
         }
-        let output = self.f.call(arguments);
-        let dumped = output.dump(reply);
+        let mut output = self.f.call(arguments);
+        let dumped = output.dump_and_take(reply);
         LOGGER.log_panic("Exception in worker", || drop(output));
         Ok(dumped?)
     }

@@ -8,7 +8,7 @@ use super::super::stdlib::multiprocessing::connection::{Connection, Message};
 use super::super::stdlib::multiprocessing::process::Process;
 use super::super::stdlib::threading::Thread;
 use super::command::Usage;
-use super::{message, BrokenProcessPool, Item, SUMMONS};
+use super::{BrokenProcessPool, Item, SUMMONS};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::mem;
@@ -19,8 +19,8 @@ use std::time::Instant;
 /// What CPython changes only with `_shutdown_lock` held.
 #[derive(Default)]
 pub(super) struct Executing {
-    /// The calls that no worker has in its hand, all of them pending or cancelled. While there are any,
-    /// no worker is idle.
+    /// The calls that no worker has in its hand, all of them pending or cancelled. While they are more than
+    /// the summoned workers, no worker is idle.
     pub(super) work_items: VecDeque<Item>,
     /// The workers, by their numbers, from when their managers are started until their processes have
     /// ended.
@@ -37,7 +37,9 @@ pub(super) struct Executing {
     pub(super) usage: Vec<Usage>,
     /// How many workers there ever were.
     pub(super) started: usize,
+    /// What broke the pool.
     pub(super) broken: Option<BrokenProcessPool>,
+    /// Who has shut it down first.
     pub(super) shutdown: Option<Shutdown>,
     /// The pool was ended by force: what was running is not run again.
     pub(super) forced: bool,
@@ -45,7 +47,7 @@ pub(super) struct Executing {
     pub(super) watchdog: Option<Arc<Thread>>,
     /// Counts what the watchdog has to know of: new deadlines, and ends.
     pub(super) events: u64,
-    /// Threads that have next to nothing left to do, and are to be joined.
+    /// Threads that have next to nothing left to do but callbacks, and are to be joined.
     pub(super) ended: Vec<Arc<Thread>>,
 }
 
@@ -66,9 +68,13 @@ pub(super) struct WorkerProcess {
     pub(super) process: Option<Arc<Process>>,
     /// `None` until it is ready.
     pub(super) connection: Option<Arc<Connection>>,
+    /// The call that it runs, or is about to.
     pub(super) in_hand: Option<InHand>,
+    /// It was asked to look into the queue, and has not replied.
     pub(super) summoned: bool,
+    /// It was killed, or is to be as soon as it has a process.
     pub(super) doomed: bool,
+    /// The pool has let it go: its stream of calls was ended, or nobody waits for it to be ready.
     pub(super) retired: bool,
     /// How many calls it has run.
     pub(super) tasks: usize,
@@ -141,12 +147,12 @@ impl WorkerProcess {
 }
 
 impl Executing {
+    /// Whether the pool takes calls, unless it is broken.
     pub(super) fn is_open(&self) -> Result<(), SubmitError> {
-        match (&self.broken, self.shutdown) {
-            (Some(broken), _) => Err(broken.clone().into()),
-            (None, None) => Ok(()),
-            (None, Some(Shutdown::Executor)) => Err(SubmitError::Shutdown),
-            (None, Some(Shutdown::Interpreter)) => Err(SubmitError::InterpreterShutdown),
+        match self.shutdown {
+            None => Ok(()),
+            Some(Shutdown::Executor) => Err(SubmitError::Shutdown),
+            Some(Shutdown::Interpreter) => Err(SubmitError::InterpreterShutdown),
         }
     }
 
@@ -156,31 +162,43 @@ impl Executing {
         worker.expect("a worker is there until its own manager takes it out")
     }
 
-    /// Takes out a worker whose process has ended, and says whether it was ready.
-    pub(super) fn remove(&mut self, number: usize) -> Option<(WorkerProcess, bool)> {
-        let worker = self.processes.remove(&number)?;
-        let ready = worker.connection.is_some();
+    /// Takes a worker off the list of the idle, if it is there.
+    pub(super) fn withdraw(&mut self, number: usize) {
         self.idle.retain(|&idle| idle != number);
+    }
+
+    /// Takes out a worker whose process has ended, and says whether it was ready.
+    pub(super) fn remove(&mut self, number: usize) -> (WorkerProcess, bool) {
+        let worker = self.processes.remove(&number);
+        let worker = worker.expect("only its own manager takes a worker out, and once");
+        let ready = worker.connection.is_some();
         self.starting -= usize::from(!ready);
         self.summoned -= usize::from(worker.summoned);
         if let Some(command) = worker.command {
             self.command_is_free(command);
         }
-        Some((worker, ready))
+        (worker, ready)
     }
 
-    /// Whether there is a use for a worker that has no call in its hand.
+    /// Whether there is a use for a worker that is starting, or has ended with no call in its hand.
     ///
     /// CPython: `is_shutting_down` in `process.py`.
     pub(super) fn is_wanted(&self, number: usize) -> bool {
-        let worker = self.processes.get(&number);
-        let doomed = worker.map_or(true, |worker| worker.doomed);
+        let doomed = self.processes[&number].doomed;
         !doomed && (self.shutdown.is_none() || !self.work_items.is_empty())
     }
 
     /// Whether all that there ever was has ended.
     pub(super) fn is_over(&self) -> bool {
         self.shutdown.is_some() && self.processes.is_empty() && self.watchdog.is_none()
+    }
+
+    /// Takes out the threads that have returned. Until they are joined, they have their stacks.
+    pub(super) fn take_ended(&mut self) -> Vec<Arc<Thread>> {
+        let ended = mem::take(&mut self.ended).into_iter();
+        let (alive, ended) = ended.partition(|thread| thread.is_alive());
+        self.ended = alive;
+        ended
     }
 
     /// Whether this thread is one that `shutdown` would wait for.
@@ -219,7 +237,22 @@ impl Executing {
         let worker = self.worker(number);
         worker.summoned = true;
         // If that fails, the worker is dying, and its manager sees to what is in the queue.
-        worker.send(&message(|bytes| bytes.push(SUMMONS)));
+        worker.send(&Message::of_bytes(&[SUMMONS]));
+    }
+
+    /// Takes no more calls from here on, and lets the idle workers end. Returns the calls that are to be
+    /// cancelled.
+    pub(super) fn shut_down(&mut self, by: Shutdown, cancel_futures: bool) -> VecDeque<Item> {
+        self.shutdown = self.shutdown.or(Some(by));
+        for number in mem::take(&mut self.idle) {
+            self.worker(number).retire();
+        }
+        self.events += 1;
+        if cancel_futures {
+            mem::take(&mut self.work_items)
+        } else {
+            VecDeque::new()
+        }
     }
 
     /// Takes all calls out of the queue, to fail with this.

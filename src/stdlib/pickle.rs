@@ -133,8 +133,8 @@ use std::mem::size_of;
 /// How many pointers and collections may stand inside each other.
 const MAX_DEPTH: usize = 128;
 
-/// What a collection takes before it has any element, and what is read from a stream at once; in
-/// bytes. A multiple of any integer's size.
+/// What a collection takes before it has any element, what is read from a stream at once, and from what
+/// on it pays to take bytes out of a value instead of copying them; in bytes. A multiple of any integer's size.
 const PIECE: usize = 64 * 1024;
 
 /// A value that can be sent to another process. The [module](self) shows how a type of your own
@@ -157,6 +157,25 @@ pub trait Dump {
         Self: Sized,
     {
         values.iter().try_for_each(|value| pickler.element(value))
+    }
+
+    /// The same for a value that is not needed any more. If it ends with many bytes, they are taken out of
+    /// it, and returned instead of being copied.
+    ///
+    /// CPython: the `buffer_callback` of a `Pickler`, for values that say that they are a `PickleBuffer`.
+    #[doc(hidden)]
+    fn dump_and_take(&mut self, pickler: &mut Pickler<'_>) -> Result<Vec<u8>, PickleError> {
+        self.dump(pickler)?;
+        Ok(Vec::new())
+    }
+
+    /// Takes the values, if they are many bytes.
+    #[doc(hidden)]
+    fn take_bytes(_: &mut Vec<Self>) -> Option<Vec<u8>>
+    where
+        Self: Sized,
+    {
+        None
     }
 }
 
@@ -186,6 +205,10 @@ pub trait Load: Sized {
 
 /// Makes bytes of a value.
 ///
+/// # Errors
+///
+/// Those of [`Dump::dump`].
+///
 /// CPython: `pickle.dumps`.
 pub fn dumps<T: Dump + ?Sized>(value: &T) -> Result<Vec<u8>, PickleError> {
     let mut output = Vec::new();
@@ -194,6 +217,10 @@ pub fn dumps<T: Dump + ?Sized>(value: &T) -> Result<Vec<u8>, PickleError> {
 }
 
 /// Makes a value of bytes, all of which must belong to it.
+///
+/// # Errors
+///
+/// Those of [`Load::load`], and when bytes are left over.
 ///
 /// CPython: `pickle.loads`, which ignores what is left over.
 pub fn loads<T: Load>(bytes: &[u8]) -> Result<T, PickleError> {
@@ -555,15 +582,25 @@ fn broken_off(error: io::Error) -> PickleError {
 
 // ---- Impls in few lines
 
-/// Impls of `Dump`, each without the lines around its one expression.
+/// Impls of `Dump`, each without the lines around its one expression, or two: that of `dump_and_take`.
 macro_rules! dump {
-    ($([$($generics:tt)*] $type:ty: |$value:ident, $pickler:ident| $dump:expr;)*) => {$(
+    ($(
+        [$($generics:tt)*] $type:ty: |$value:ident, $pickler:ident| $dump:expr $(, $take:expr)?;
+    )*) => {$(
         impl<$($generics)*> Dump for $type {
             #[inline]
             fn dump(&self, $pickler: &mut Pickler<'_>) -> Result<(), PickleError> {
                 let $value = self;
                 $dump
             }
+
+            $(fn dump_and_take(
+                &mut self,
+                $pickler: &mut Pickler<'_>,
+            ) -> Result<Vec<u8>, PickleError> {
+                let $value = self;
+                $take
+            })?
         }
     )*};
 }

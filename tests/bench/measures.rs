@@ -23,6 +23,15 @@ pub fn runners(options: &Options) -> io::Result<Runners> {
     Ok(runners.into_iter().map(RefCell::new).collect())
 }
 
+/// This crate and CPython, each with the settings of glibc's allocator that most programs run with.
+pub fn runners_with_usual_memory(options: &Options) -> io::Result<Runners> {
+    let mut runners: Vec<Box<dyn Runner>> = vec![Box::new(Elsewhere::with_usual_memory()?)];
+    if let Some(program) = &options.python {
+        runners.push(Box::new(Elsewhere::python_with_usual_memory(program)?));
+    }
+    Ok(runners.into_iter().map(RefCell::new).collect())
+}
+
 fn contender<'a>(
     runner: &'a RefCell<Box<dyn Runner>>,
     workload: &'static str,

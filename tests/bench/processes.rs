@@ -2,7 +2,7 @@
 //! under the same names.
 
 use crate::harness::{Contender, Options, Report};
-use crate::measures::{runners, Runners};
+use crate::measures::{runners, runners_with_usual_memory, Runners};
 use crate::runners::NAME;
 use concurrent_futures::process::{freeze_support, ProcessPoolExecutor};
 use concurrent_futures::MapOptions;
@@ -170,20 +170,20 @@ fn per_task(start: Instant, tasks: usize) -> f64 {
     start.elapsed().as_nanos() as f64 / tasks as f64
 }
 
-/// What the two processes of a call cannot do without: 16 bytes to and fro over a socket pair.
+/// What the two processes of a call cannot do without: so many bytes to and fro over a socket pair.
 #[cfg(unix)]
-fn floor(tasks: usize) -> f64 {
+fn floor(tasks: usize, length: usize) -> f64 {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
     let (mut here, mut there) = UnixStream::pair().expect("a socket pair");
     let other = std::thread::spawn(move || {
-        let mut bytes = [0; 16];
+        let mut bytes = vec![0; length];
         while there.read_exact(&mut bytes).is_ok() {
             there.write_all(&bytes).expect("a stream");
         }
     });
-    let mut bytes = [1; 16];
+    let mut bytes = vec![1; length];
     let start = Instant::now();
     for _ in 0..tasks {
         here.write_all(&bytes).expect("a stream");
@@ -196,14 +196,14 @@ fn floor(tasks: usize) -> f64 {
 }
 
 #[cfg(not(unix))]
-fn floor(_: usize) -> f64 {
+fn floor(_: usize, _: usize) -> f64 {
     f64::NAN
 }
 
 /// All of it on two workers, with what the ratio to CPython is to be at most.
 pub fn processes(report: &mut Report, options: &Options) -> io::Result<()> {
     let tasks = options.scale.tasks / 5;
-    let cases: [(&str, &str, &str, usize, f64); 9] = [
+    let cases: [(&str, &str, &str, usize, f64); 11] = [
         ("small calls", "process-fan-out", "ns/task", tasks, 0.12),
         (
             "one at a time",
@@ -235,6 +235,20 @@ pub fn processes(report: &mut Report, options: &Options) -> io::Result<()> {
             0.40,
         ),
         (
+            "1 MB to and fro, malloc",
+            "process-1-mb",
+            "ns/task",
+            tasks / 200,
+            0.16,
+        ),
+        (
+            "100 MB to and fro, malloc",
+            "process-100-mb",
+            "ns/task",
+            tasks / 10_000,
+            0.40,
+        ),
+        (
             "new pool to first result",
             "process-start",
             "ns",
@@ -257,6 +271,7 @@ pub fn processes(report: &mut Report, options: &Options) -> io::Result<()> {
         ),
     ];
     let all: Runners = runners(options)?;
+    let usual: Runners = runners_with_usual_memory(options)?;
     for (case, workload, unit, tasks, at_most) in cases {
         if !options.picks("processes", case) {
             continue;
@@ -265,6 +280,11 @@ pub fn processes(report: &mut Report, options: &Options) -> io::Result<()> {
             println!("processes: memory is not measured, for want of /proc/PID/smaps_rollup");
             continue;
         }
+        let all = if case.ends_with("malloc") {
+            &usual
+        } else {
+            &all
+        };
         let contenders = all.iter().map(|runner| {
             let who = runner.borrow().name().to_owned();
             // A map is the same on both sides, as its first one is made of starting the workers.
@@ -295,7 +315,7 @@ pub fn processes(report: &mut Report, options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-/// One call at a time, beside the same bytes without a pool.
+/// One call at a time, beside as many bytes without a pool.
 fn above_the_floor(
     report: &mut Report,
     options: &Options,
@@ -305,16 +325,27 @@ fn above_the_floor(
     if cfg!(not(unix)) || !options.picks("processes", "above the floor") {
         return Ok(());
     }
-    let (here, case) = (&all[0], "above the floor");
-    let call = move || here.borrow_mut().run("process-ping-pong", 2, tasks);
-    let contenders = vec![
-        Contender::new(case.to_owned(), NAME.to_owned(), tasks, call),
-        Contender::new(case.to_owned(), "a socket pair".to_owned(), tasks, || {
-            floor(tasks)
-        }),
-    ];
-    let figures = report.compare("processes", "ns/task", contenders);
-    let what = "one call at a time over 16 bytes on a socket pair";
-    report.goal("processes", what, figures[0].over(figures[1]), Some(2.5));
+    let here = &all[0];
+    for (case, workload, tasks, length, at_most) in [
+        ("above the floor", "process-ping-pong", tasks, 16, Some(2.5)),
+        (
+            "1 MB above the floor",
+            "process-1-mb",
+            (tasks / 20).max(1),
+            1_000_000,
+            None,
+        ),
+    ] {
+        let call = move || here.borrow_mut().run(workload, 2, tasks);
+        let contenders = vec![
+            Contender::new(case.to_owned(), NAME.to_owned(), tasks, call),
+            Contender::new(case.to_owned(), "a socket pair".to_owned(), tasks, || {
+                floor(tasks, length)
+            }),
+        ];
+        let figures = report.compare("processes", "ns/task", contenders);
+        let what = format!("one call at a time over {length} bytes on a socket pair");
+        report.goal("processes", &what, figures[0].over(figures[1]), at_most);
+    }
     Ok(())
 }

@@ -76,18 +76,15 @@ impl Elsewhere {
     /// The same, with the settings of glibc's allocator that most programs run with.
     pub fn with_usual_memory() -> io::Result<Self> {
         let mut command = Command::new(env::current_exe()?);
-        for (variable, _) in KEEP_MEMORY {
-            command.env_remove(variable);
-        }
-        Elsewhere::start(command.arg("--serve"), 1, 1.0)
+        Elsewhere::start(usual_memory(&mut command).arg("--serve"), 1, 1.0)
     }
 
     pub fn python(program: &str) -> io::Result<Self> {
-        let script = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/bench/concurrent_futures.py"
-        );
-        Elsewhere::start(Command::new(program).args([script, "--serve"]), 10, 0.02)
+        Elsewhere::start(&mut python(program), 10, 0.02)
+    }
+
+    pub fn python_with_usual_memory(program: &str) -> io::Result<Self> {
+        Elsewhere::start(usual_memory(&mut python(program)), 10, 0.02)
     }
 
     pub fn command(command: &str) -> io::Result<Self> {
@@ -128,6 +125,23 @@ impl Elsewhere {
         writeln!(requests, "{request}")?;
         self.reply()
     }
+}
+
+fn python(program: &str) -> Command {
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/bench/concurrent_futures.py"
+    );
+    let mut command = Command::new(program);
+    command.args([script, "--serve"]);
+    command
+}
+
+fn usual_memory(command: &mut Command) -> &mut Command {
+    for (variable, _) in KEEP_MEMORY {
+        command.env_remove(variable);
+    }
+    command
 }
 
 impl Runner for Elsewhere {

@@ -34,9 +34,13 @@ fn register(registry: &mut Registry) {
         .register(sleep_ms)
         .register(echo)
         .register(bytes)
+        .register(exchange)
         .register(panics)
+        .register(catches_a_panic)
+        .register(resumes_a_panic)
         .register(parse)
         .register(exits)
+        .register(exits_at)
         .register(aborts)
         .register(overflows)
         .register(kills_itself_after)
@@ -48,6 +52,7 @@ fn register(registry: &mut Registry) {
         .register(pid_after)
         .register(prints_lines)
         .register(grandchild)
+        .register(forks)
         .register(standard_input)
         .register(prints)
         .register(bad_result)
@@ -77,7 +82,8 @@ fn register(registry: &mut Registry) {
         .register(fail_in_initializer)
         .register(call_back)
         .register(touch_and_abort_at_3)
-        .register(takes_half);
+        .register(takes_half)
+        .register(takes_slow);
 }
 
 /// The arguments that lead to a test function of this binary, as a worker.
@@ -151,8 +157,25 @@ pub fn bytes(length: usize) -> Vec<u8> {
     vec![7; length]
 }
 
+/// The arguments the other way round, or as an error if the first is empty.
+pub fn exchange(text: String, bytes: Vec<u8>) -> Result<(Vec<u8>, String), Option<Vec<u8>>> {
+    if text.is_empty() {
+        return Err(Some(bytes));
+    }
+    Ok((bytes, text))
+}
+
 pub fn panics(text: String) -> u64 {
     panic!("{text}")
+}
+
+pub fn catches_a_panic() -> bool {
+    std::panic::catch_unwind(|| panic!("caught")).is_err()
+}
+
+/// Such a panic has no place.
+pub fn resumes_a_panic(text: String) {
+    std::panic::resume_unwind(Box::new(text));
 }
 
 pub fn parse(text: String) -> Result<u8, std::num::ParseIntError> {
@@ -161,6 +184,13 @@ pub fn parse(text: String) -> Result<u8, std::num::ParseIntError> {
 
 pub fn exits(status: i32) {
     process::exit(status)
+}
+
+/// Ends the process if there is such a file.
+pub fn exits_at(path: String) {
+    if fs::metadata(path).is_ok() {
+        process::exit(1);
+    }
 }
 
 pub fn aborts() {
@@ -249,10 +279,51 @@ pub fn takes_half(_: Half) {
     process::abort();
 }
 
+/// Takes long to be loaded, in the middle.
+pub struct Slow(pub Vec<u8>, pub Vec<u8>);
+
+impl Slow {
+    pub const SECONDS: u64 = 5;
+}
+
+impl Dump for Slow {
+    fn dump(&self, pickler: &mut Pickler<'_>) -> Result<(), PickleError> {
+        (&self.0, &self.1).dump(pickler)
+    }
+}
+
+impl Load for Slow {
+    fn load(unpickler: &mut Unpickler<'_>) -> Result<Self, PickleError> {
+        let first = Vec::load(unpickler)?;
+        thread::sleep(Duration::from_secs(Slow::SECONDS));
+        Ok(Slow(first, Vec::load(unpickler)?))
+    }
+}
+
+pub fn takes_slow(slow: Slow) -> Vec<u8> {
+    [slow.0, slow.1].concat()
+}
+
 /// Leaves a process behind that has inherited what can be inherited, and dies. Returns nothing.
 pub fn grandchild(path: String) {
     let child = Command::new("sleep").arg("1000").spawn().unwrap();
     fs::write(path, child.id().to_string()).unwrap();
+    process::abort();
+}
+
+/// Leaves a copy of this process behind, with all that it has open, as a foreign library may. Runs on until
+/// it is killed.
+pub fn forks(path: String) {
+    extern "C" {
+        fn fork() -> i32;
+    }
+    // Sound: nothing but a system call is made in the copy, which has this thread only.
+    let child = unsafe { fork() };
+    if child > 0 {
+        fs::write(path, child.to_string()).unwrap();
+    }
+    // The copy is killed by then, unless the test has failed.
+    thread::sleep(Duration::from_secs(300));
     process::abort();
 }
 

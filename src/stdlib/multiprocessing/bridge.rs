@@ -5,7 +5,7 @@
 //! worker and the parent send each other. CPython has no such thing.
 
 use super::super::threading::{lock, Condition, Deadline};
-use super::connection::Connection;
+use super::connection::{is_time_out, Connection};
 use super::frames::{frame, frame_from, Frames, Kind, LARGEST, VERSION};
 use super::process::Process;
 use super::spawn::{exit, main_arguments};
@@ -58,15 +58,19 @@ fn serve(output: &Arc<Output>) -> io::Result<Option<ExitStatus>> {
         let builder = thread::Builder::new().name(name.to_owned());
         builder.spawn(f).map(drop)
     };
-    let its = (Arc::clone(&parent), Arc::clone(&process));
-    spawn("parent", Box::new(move || listen(frames, &its.0, &its.1)))?;
-    if keep_alive > Duration::ZERO {
-        let its = (
+    let its = || {
+        (
             Arc::clone(&parent),
             Arc::clone(&process),
             Arc::clone(output),
-        );
-        let alive = move || say_something(keep_alive, &its.0, &its.1, &its.2);
+        )
+    };
+    let (its_parent, its_process, its_output) = its();
+    let listen = move || listen(frames, &its_parent, &its_process, &its_output);
+    spawn("parent", Box::new(listen))?;
+    if keep_alive > Duration::ZERO {
+        let (its_parent, its_process, its_output) = its();
+        let alive = move || say_something(keep_alive, &its_parent, &its_process, &its_output);
         spawn("keep-alive", Box::new(alive))?;
     }
     let (sender, printed) = mpsc::channel::<()>();
@@ -80,7 +84,7 @@ fn serve(output: &Arc<Output>) -> io::Result<Option<ExitStatus>> {
     }
     let connected = process.connect(|| !parent.acquire().gone);
     let messages = match connected {
-        Ok(messages) => Arc::new(messages),
+        Ok(messages) => messages,
         Err(Some(error)) => return Err(error),
         Err(None) => {
             let text = match process.join() {
@@ -110,15 +114,23 @@ struct Parent {
 }
 
 /// Does what the parent wants, until it is gone.
-fn listen(mut frames: Frames<Input>, parent: &Condition<Parent>, process: &Process) {
+fn listen(
+    mut frames: Frames<Input>,
+    parent: &Condition<Parent>,
+    process: &Process,
+    output: &Output,
+) {
     while let Ok((kind, payload)) = frames.next(refuse) {
         let mut state = parent.acquire();
         state.heard = None;
         let messages = state.messages.clone();
         drop(state);
         match (kind, messages) {
-            // An error: the worker has ended, which is reported elsewhere.
-            (Kind::Data, Some(messages)) => drop(messages.send_bytes(payload)),
+            (Kind::Data, Some(messages)) => {
+                if pass_on(payload, &messages, output).is_err() {
+                    break;
+                }
+            }
             (Kind::Close, Some(messages)) => messages.shutdown(Shutdown::Write),
             (Kind::Terminate, _) => process.terminate(),
             (Kind::Alive, _) => {}
@@ -127,6 +139,29 @@ fn listen(mut frames: Frames<Input>, parent: &Condition<Parent>, process: &Proce
         parent.acquire().heard = Some(Instant::now());
     }
     leave(parent, process);
+}
+
+/// Gives the worker these bytes. It may take its time: to load what it is sent may take long.
+///
+/// # Errors
+///
+/// When the parent is gone.
+fn pass_on(mut bytes: &[u8], mut messages: &Connection, output: &Output) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match messages.write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // That the parent is gone cannot be read while its bytes are not taken, but written.
+            Err(error) if is_time_out(&error) => {
+                if let Some(Err(error)) = output.try_send(&frame(Kind::Alive, &[])) {
+                    return Err(error);
+                }
+            }
+            // The worker has ended, which is reported elsewhere.
+            Err(_) => break,
+        }
+    }
+    Ok(())
 }
 
 /// Lets the parent hear of this side, and listens to its silence.

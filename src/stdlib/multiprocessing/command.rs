@@ -7,7 +7,7 @@
 //! the command has started may hold the other side for ever.
 
 use super::super::threading::{lock, Condition, Deadline};
-use super::connection::{Connection, Forward};
+use super::connection::{is_time_out, Connection, Forward};
 use super::frames::{frame, Frames, Kind, LARGEST, VERSION};
 use super::spawn::Timing;
 use std::io::{self, Read, Write};
@@ -27,7 +27,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long to wait, after the command's end, for what it has printed.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// How long to write without getting on before looking whether there is a reason to go on.
+/// How long to write without getting on before looking whether there is a reason to go on. Who is not patient
+/// has none.
 const STUCK: Duration = Duration::from_millis(100);
 
 /// How much a command may print to standard output before it has to speak the protocol.
@@ -180,9 +181,8 @@ impl Link {
         } else {
             text += "; the last that it has printed:";
             for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
-                // What comes from elsewhere is not for the terminal to obey.
                 text += "\n    ";
-                text.extend(line.chars().map(|c| if c.is_control() { '?' } else { c }));
+                text.extend(harmless(line));
             }
         }
         io::Error::new(kind, text)
@@ -228,15 +228,23 @@ impl Link {
             let _ = child.kill();
             child.wait()?;
         }
-        let said_all = |known: &Known| known.said_all && known.ended;
-        let deadline = Deadline::after(Some(LAST_WORDS));
-        if !lock(&self.threads).is_empty() {
-            let known = self.shared.known.wait_for(said_all, deadline);
-            status = known.status.or(status);
+        let threads = mem::take(&mut *lock(&self.threads));
+        if threads.is_empty() {
+            return Ok(status);
         }
+        let last_words = || {
+            let said_all = |known: &Known| known.said_all && known.ended;
+            let deadline = Deadline::after(Some(LAST_WORDS));
+            self.shared.known.wait_for(said_all, deadline)
+        };
+        status = last_words().status.or(status);
         let _ = self.output.shutdown(Shutdown::Both);
         let _ = self.errors.shutdown(Shutdown::Both);
-        for thread in mem::take(&mut *lock(&self.threads)) {
+        let known = last_words();
+        // If not, they print where nobody reads, and who waited for them would wait for that.
+        let can_end = known.said_all && known.ended;
+        drop(known);
+        for thread in threads.into_iter().filter(|_| can_end) {
             let _ = thread.join();
         }
         Ok(status)
@@ -259,16 +267,19 @@ fn wait(child: &Mutex<Child>, until: Instant) -> Option<ExitStatus> {
 }
 
 impl Forward for Shared {
-    fn forward(&self, bytes: &[u8]) -> io::Result<usize> {
-        let bytes = &bytes[..bytes.len().min(LARGEST)];
-        self.send(&frame(Kind::Data, bytes))?;
-        Ok(bytes.len())
+    fn forward(&self, bytes: &[u8], patient: bool) -> io::Result<()> {
+        for piece in bytes.chunks(LARGEST) {
+            self.send(&frame(Kind::Data, piece), patient)?;
+        }
+        Ok(())
     }
 
     fn shutdown(&self, how: Shutdown) {
         if how == Shutdown::Write {
-            // An error: it has ended.
-            let _ = self.send(&frame(Kind::Close, &[]));
+            // An error: it has ended, or does not read.
+            if self.send(&frame(Kind::Close, &[]), false).is_err() {
+                self.end_input();
+            }
         } else {
             let _ = self.near.shutdown(Shutdown::Both);
             self.end_input();
@@ -281,19 +292,25 @@ impl Shared {
         let _ = self.input_end.shutdown(Shutdown::Write);
     }
 
-    /// Writes a frame to the command. It may take as long as it wants, unless it has ended.
-    fn send(&self, frame: &[u8]) -> io::Result<()> {
-        self.write(&mut lock(&self.input), frame)
+    /// Writes a frame to the command. With patience it may take as long as it wants, unless it has ended.
+    /// Without, it has to have room: that is for a worker that is idle, and so has read all but what keeps
+    /// it alive; and nobody else is patient with it at that time, who would hold the lock.
+    fn send(&self, frame: &[u8], patient: bool) -> io::Result<()> {
+        self.write(&mut lock(&self.input), frame, patient)
     }
 
-    fn write(&self, input: &mut UnixStream, frame: &[u8]) -> io::Result<()> {
+    fn write(&self, input: &mut UnixStream, frame: &[u8], patient: bool) -> io::Result<()> {
         let mut left = frame;
         while !left.is_empty() {
             match input.write(left) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => left = &left[written..],
                 Err(error) if is_time_out(&error) => {
-                    if self.known.acquire().ended {
+                    if !patient || self.known.acquire().ended {
+                        // No other frame can follow on a part of one.
+                        if left.len() < frame.len() {
+                            self.end_input();
+                        }
                         return Err(error);
                     }
                 }
@@ -363,7 +380,7 @@ impl Shared {
         }
         output.set_read_timeout(keep_alive)?;
         let milliseconds = keep_alive.unwrap_or_default().as_millis() as u64;
-        self.send(&frame(Kind::Begin, &milliseconds.to_le_bytes()))?;
+        self.send(&frame(Kind::Begin, &milliseconds.to_le_bytes()), true)?;
         if let Some(keep_alive) = keep_alive {
             let shared = Arc::clone(self);
             let builder = thread::Builder::new().name("keep-alive of a command".to_owned());
@@ -393,8 +410,8 @@ impl Shared {
                     return Ok(());
                 }
                 Kind::Failed => {
-                    let text = String::from_utf8_lossy(payload).into_owned();
-                    self.known.acquire().reason = Some(text);
+                    let text = String::from_utf8_lossy(&payload[..payload.len().min(TAIL)]);
+                    self.known.acquire().reason = Some(harmless(&text).collect());
                     return Ok(());
                 }
                 _ => return Err(io::ErrorKind::InvalidData.into()),
@@ -410,10 +427,15 @@ impl Shared {
             if self.known.wait_for(|known| known.ended, deadline).ended {
                 break;
             }
-            // Who is writing says something, too. An error: the command has ended.
+            // Who is writing says something, too.
             if let Ok(mut input) = self.input.try_lock() {
-                if self.write(&mut input, &alive).is_err() {
-                    break;
+                match self.write(&mut input, &alive, false) {
+                    // The other side has more to read than it has read. With patience, this would keep
+                    // the lock from whoever has none.
+                    Err(error) if is_time_out(&error) => {}
+                    // The command has ended.
+                    Err(_) => break,
+                    Ok(()) => {}
                 }
             }
         }
@@ -449,9 +471,9 @@ impl Shared {
     }
 }
 
-fn is_time_out(error: &io::Error) -> bool {
-    let kind = error.kind();
-    kind == io::ErrorKind::WouldBlock || kind == io::ErrorKind::TimedOut
+/// What comes from elsewhere is not for the terminal to obey.
+fn harmless(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.chars().map(|c| if c.is_control() { '?' } else { c })
 }
 
 /// Prints line by line, so that those of several workers do not mix.

@@ -32,8 +32,9 @@ pub(in super::super::super) enum Connection {
 /// Sends a worker what it is to receive.
 #[cfg(unix)]
 pub(in super::super::super) trait Forward: Send + Sync {
-    /// Sends some of this, and returns how much.
-    fn forward(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Sends all of this. If it is not patient, this fails soon with `WouldBlock` where nobody reads it, and
+    /// what it is sent is of no use any more.
+    fn forward(&self, bytes: &[u8], patient: bool) -> io::Result<()>;
 
     /// Ends what is sent, or also what is received.
     fn shutdown(&self, how: Shutdown);
@@ -68,13 +69,15 @@ impl Connection {
     }
 
     pub(in super::super::super) fn send(&self, message: &Message) -> io::Result<()> {
-        self.write_whole(&message.0, true)
+        self.write_whole(&message.bytes, true)?;
+        self.write_whole(&message.tail, true)
     }
 
     /// Sends a message for which there is room if the peer has read what it has replied to. If it has not, this
     /// fails soon with `WouldBlock`, in Unix; and the stream is of no use any more.
     pub(in super::super::super) fn send_at_once(&self, message: &Message) -> io::Result<()> {
-        self.write_whole(&message.0, false)
+        self.write_whole(&message.bytes, false)?;
+        self.write_whole(&message.tail, false)
     }
 
     /// Sends what is no message, at once.
@@ -83,6 +86,10 @@ impl Connection {
     }
 
     fn write_whole(&self, mut bytes: &[u8], patient: bool) -> io::Result<()> {
+        #[cfg(unix)]
+        if let Connection::Command(_, command) = self {
+            return command.forward(bytes, patient);
+        }
         let mut stream = self;
         while !bytes.is_empty() {
             match stream.write(bytes) {
@@ -96,12 +103,22 @@ impl Connection {
         Ok(())
     }
 
+    /// std's own stream. It reads into new memory as it is, where a `Read` of our own has to be given
+    /// memory that was filled with zeros.
+    fn stream(&self) -> Box<dyn Read + '_> {
+        match self {
+            #[cfg(unix)]
+            Connection::Unix(stream) | Connection::Command(stream, _) => Box::new(stream),
+            Connection::Tcp(stream) => Box::new(stream),
+        }
+    }
+
     /// In Windows, a stream on which sending has timed out is of no use, also to who would try again.
     fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
         match self {
             #[cfg(unix)]
             Connection::Unix(stream) => stream.set_write_timeout(Some(timeout)),
-            // A command that does not read is ended for its silence, which ends the write.
+            // It has a time-out of its own.
             #[cfg(unix)]
             Connection::Command(..) => Ok(()),
             Connection::Tcp(stream) if cfg!(unix) => stream.set_write_timeout(Some(timeout)),
@@ -120,6 +137,12 @@ impl Connection {
     }
 }
 
+/// Whether reading or writing has failed for the time that it took. Systems differ in the name.
+pub(super) fn is_time_out(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::WouldBlock || kind == io::ErrorKind::TimedOut
+}
+
 impl Read for &Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -136,7 +159,10 @@ impl Write for &Connection {
             #[cfg(unix)]
             Connection::Unix(stream) => (&*stream).write(bytes),
             #[cfg(unix)]
-            Connection::Command(_, command) => command.forward(bytes),
+            Connection::Command(_, command) => {
+                command.forward(bytes, true)?;
+                Ok(bytes.len())
+            }
             Connection::Tcp(stream) => (&*stream).write(bytes),
         }
     }
@@ -158,37 +184,47 @@ const KEPT: usize = 2 << 20;
 static SPARE: process_wide::sync::Mutex<Vec<u8>> = process_wide::sync::Mutex::new(Vec::new());
 
 /// A message with its header.
-pub(in super::super::super) struct Message(Vec<u8>);
+pub(in super::super::super) struct Message {
+    bytes: Vec<u8>,
+    /// The end of it, if that were too many bytes to copy them.
+    tail: Vec<u8>,
+}
 
 impl Message {
-    /// The message that `fill` appends.
+    /// A short message.
+    pub(in super::super::super) fn of_bytes(content: &[u8]) -> Self {
+        let mut bytes = (content.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(content);
+        let tail = Vec::new();
+        Message { bytes, tail }
+    }
+
+    /// The message that `fill` appends, and then what it returns.
     pub(in super::super::super) fn new<E>(
-        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<Vec<u8>, E>,
     ) -> Result<Self, E> {
         let mut bytes = mem::take(&mut *SPARE.lock().unwrap_or_else(PoisonError::into_inner));
         bytes.clear();
         bytes.extend([0; HEADER]);
-        let filled = fill(&mut bytes);
-        let length = (bytes.len() - HEADER) as u64;
-        bytes[..HEADER].copy_from_slice(&length.to_le_bytes());
-        if bytes.len() >= LARGE {
-            let message = Message(bytes);
-            return filled.map(|()| message);
+        let tail = fill(&mut bytes);
+        let length = bytes.len() - HEADER + tail.as_ref().map_or(0, Vec::len);
+        bytes[..HEADER].copy_from_slice(&(length as u64).to_le_bytes());
+        if bytes.len() < LARGE {
+            let small = bytes.as_slice().to_vec();
+            keep(mem::replace(&mut bytes, small));
         }
-        let message = Message(bytes.as_slice().to_vec());
-        keep(bytes);
-        filled.map(|()| message)
+        tail.map(|tail| Message { bytes, tail })
     }
 
     pub(in super::super::super) fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.len() + self.tail.len()
     }
 }
 
 impl Drop for Message {
     fn drop(&mut self) {
-        if self.0.capacity() >= LARGE {
-            keep(mem::take(&mut self.0));
+        if self.bytes.capacity() >= LARGE {
+            keep(mem::take(&mut self.bytes));
         }
     }
 }
@@ -213,7 +249,7 @@ pub(in super::super::super) struct Receiver {
 /// A message without its header: what has been received of it, and where the rest comes from.
 pub(in super::super::super) struct Incoming<'a> {
     pub(in super::super::super) received: &'a [u8],
-    pub(in super::super::super) rest: Option<BufReader<Take<&'a Connection>>>,
+    pub(in super::super::super) rest: Option<BufReader<Take<Box<dyn Read + 'a>>>>,
 }
 
 impl Incoming<'_> {
@@ -272,11 +308,13 @@ impl Receiver {
             let rest = None;
             return Ok(Incoming { received, rest });
         }
+        // A message begins with what it is, so that has to be there, too.
+        self.fill(connection, 1)?;
         let received = &self.buffer[self.begin..self.end];
         let to_come = length - received.len() as u64;
         self.begin = self.end;
         // What is read in large pieces goes past the buffer.
-        let rest = BufReader::with_capacity(64 * 1024, connection.take(to_come));
+        let rest = BufReader::with_capacity(64 * 1024, connection.stream().take(to_come));
         let rest = Some(rest);
         Ok(Incoming { received, rest })
     }

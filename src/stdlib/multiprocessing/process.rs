@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::process::{self, Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub(in super::super::super) struct Process {
     pid: u32,
     /// Held only for moments: whoever waits for the process has seen it end, or has killed it.
     child: Mutex<Child>,
-    /// `None` until the worker has connected.
-    control: Mutex<Option<Connection>>,
+    /// The streams of messages and of control; `None` until the worker has connected.
+    streams: Mutex<Option<[Arc<Connection>; 2]>>,
     /// If the process is a command, which has the worker start elsewhere: its streams.
     link: Option<Link>,
 }
@@ -64,7 +64,7 @@ impl Process {
         Process {
             pid: child.id(),
             child: Mutex::new(child),
-            control: Mutex::new(None),
+            streams: Mutex::new(None),
             link,
         }
     }
@@ -88,9 +88,9 @@ impl Process {
     pub(in super::super::super) fn connect(
         &self,
         is_wanted: impl Fn() -> bool,
-    ) -> Result<Connection, Option<io::Error>> {
+    ) -> Result<Arc<Connection>, Option<io::Error>> {
         if let Some(link) = &self.link {
-            return link.connect(&self.child, is_wanted);
+            return link.connect(&self.child, is_wanted).map(Arc::new);
         }
         let secret = secret();
         let folder = Folder::new(&secret);
@@ -113,14 +113,14 @@ impl Process {
         listener: &Listener,
         secret: &str,
         is_wanted: impl Fn() -> bool,
-    ) -> Result<Connection, Option<io::Error>> {
+    ) -> Result<Arc<Connection>, Option<io::Error>> {
         let mut streams = [None, None];
         // Nothing tells of a connection and of the end of a process at once. So this looks for both; soon
         // again at first, as most workers connect after a millisecond, and then ever more seldom.
         let mut pause = Duration::from_micros(50);
         loop {
             match listener.accept(secret)? {
-                Some((stream, role)) => streams[role] = Some(stream),
+                Some((stream, role)) => streams[role] = Some(Arc::new(stream)),
                 None => {
                     if !is_wanted() || lock(&self.child).try_wait()?.is_some() {
                         return Err(None);
@@ -129,10 +129,10 @@ impl Process {
                     pause = (pause + pause / 16).min(Duration::from_millis(10));
                 }
             }
-            if let [Some(_), Some(_)] = streams {
-                let [messages, control] = streams;
-                *lock(&self.control) = control;
-                return messages.ok_or(None);
+            if let [Some(messages), Some(control)] = &streams {
+                let messages = Arc::clone(messages);
+                *lock(&self.streams) = Some([Arc::clone(&messages), Arc::clone(control)]);
+                return Ok(messages);
             }
         }
     }
@@ -149,9 +149,11 @@ impl Process {
             }
             return;
         }
-        let control = lock(&self.control);
-        let asked = control.as_ref().map(|it| it.send_bytes(&[TERMINATE]));
-        drop(control);
+        let streams = lock(&self.streams);
+        let asked = streams
+            .as_ref()
+            .map(|[_, control]| control.send_bytes(&[TERMINATE]));
+        drop(streams);
         if !matches!(asked, Some(Ok(()))) {
             self.kill();
         }
@@ -165,8 +167,9 @@ impl Process {
         }
         // An error: it has ended.
         let _ = lock(&self.child).kill();
-        if let Some(control) = &*lock(&self.control) {
-            control.shutdown(Shutdown::Both);
+        // A process that the worker has forked may have the other ends, too.
+        for stream in lock(&self.streams).iter().flatten() {
+            stream.shutdown(Shutdown::Both);
         }
     }
 
@@ -240,9 +243,12 @@ impl Folder {
         let mut hasher = RandomState::new().build_hasher();
         hasher.write(secret.as_bytes());
         let name = format!("futures-{}-{:016x}", process::id(), hasher.finish());
-        let path = env::temp_dir().join(name).into_os_string().into_string();
+        let path = env::temp_dir().join(name);
+        // It has to be the same for both sides, wherever they may go meanwhile.
+        let path = Some(path).filter(|path| path.is_absolute());
+        let path = path.and_then(|path| path.into_os_string().into_string().ok());
         // One that is no text, or of several lines, is not worth the trouble.
-        let path = path.ok().filter(|path| path.lines().count() == 1);
+        let path = path.filter(|path| path.lines().count() == 1);
         Folder(path.unwrap_or_default())
     }
 }

@@ -3,7 +3,7 @@
 
 //! What values of std travel, and as what.
 
-use super::{Dump, Load, PickleError, Pickler, Unpickler};
+use super::{Dump, Load, PickleError, Pickler, Unpickler, PIECE};
 use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, LinkedList, VecDeque};
@@ -11,7 +11,7 @@ use std::convert::{Infallible, TryFrom, TryInto};
 use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
-use std::mem::{size_of, size_of_val};
+use std::mem::{self, size_of, size_of_val};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::num::*;
 use std::ops::{Bound, Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
@@ -80,6 +80,10 @@ impl Dump for u8 {
         pickler.reserve(values.len())?;
         pickler.output.extend_from_slice(values);
         Ok(())
+    }
+
+    fn take_bytes(values: &mut Vec<Self>) -> Option<Vec<u8>> {
+        (values.len() >= PIECE).then(|| mem::take(values))
     }
 }
 
@@ -170,12 +174,21 @@ dump! {
     [T: Dump] Option<T>: |value, pickler| {
         value.is_some().dump(pickler)?;
         value.as_ref().map_or(Ok(()), |value| value.dump(pickler))
+    }, {
+        value.is_some().dump(pickler)?;
+        value.as_mut().map_or(Ok(Vec::new()), |value| value.dump_and_take(pickler))
     };
     [T: Dump, E: Dump] Result<T, E>: |value, pickler| {
         value.is_err().dump(pickler)?;
         match value {
             Ok(value) => value.dump(pickler),
             Err(error) => error.dump(pickler),
+        }
+    }, {
+        value.is_err().dump(pickler)?;
+        match value {
+            Ok(value) => value.dump_and_take(pickler),
+            Err(error) => error.dump_and_take(pickler),
         }
     };
     [T: Dump + PartialOrd] RangeInclusive<T>: |value, pickler| {
@@ -208,35 +221,41 @@ load! {
 }
 
 macro_rules! tuples {
-    ($($($field:ident)*;)*) => {$(
+    ($($($field:ident)*, $last:ident;)*) => {$(
         #[allow(non_snake_case)]
-        impl<$($field: Dump),*> Dump for ($($field,)*) {
+        impl<$($field: Dump,)* $last: Dump> Dump for ($($field,)* $last,) {
             fn dump(&self, pickler: &mut Pickler<'_>) -> Result<(), PickleError> {
-                let ($($field,)*) = self;
+                let ($($field,)* $last,) = self;
                 $($field.dump(pickler)?;)*
-                Ok(())
+                $last.dump(pickler)
+            }
+
+            fn dump_and_take(&mut self, pickler: &mut Pickler<'_>) -> Result<Vec<u8>, PickleError> {
+                let ($($field,)* $last,) = self;
+                $($field.dump(pickler)?;)*
+                $last.dump_and_take(pickler)
             }
         }
 
-        load! { [$($field: Load),*] ($($field,)*): |unpickler| {
-            Ok(($($field::load(unpickler)?,)*))
+        load! { [$($field: Load,)* $last: Load] ($($field,)* $last,): |unpickler| {
+            Ok(($($field::load(unpickler)?,)* $last::load(unpickler)?,))
         }; }
     )*};
 }
 
 tuples! {
-    A;
-    A B;
-    A B C;
-    A B C D;
-    A B C D E;
-    A B C D E F;
-    A B C D E F G;
-    A B C D E F G H;
-    A B C D E F G H I;
-    A B C D E F G H I J;
-    A B C D E F G H I J K;
-    A B C D E F G H I J K L;
+    , A;
+    A, B;
+    A B, C;
+    A B C, D;
+    A B C D, E;
+    A B C D E, F;
+    A B C D E F, G;
+    A B C D E F G, H;
+    A B C D E F G H, I;
+    A B C D E F G H I, J;
+    A B C D E F G H I J, K;
+    A B C D E F G H I J K, L;
 }
 
 // ---- Pointers and collections
@@ -251,7 +270,10 @@ dump! {
     [T: Dump] [T]: |value, pickler| {
         pickler.sequence(value.len(), |pickler| T::dump_slice(value, pickler))
     };
-    [T: Dump] Vec<T>: |value, pickler| value.as_slice().dump(pickler);
+    [T: Dump] Vec<T>: |value, pickler| value.as_slice().dump(pickler), match T::take_bytes(value) {
+        Some(bytes) => bytes.len().dump(pickler).map(|()| bytes),
+        None => value.dump(pickler).map(|()| Vec::new()),
+    };
     [T: Dump] VecDeque<T>: |value, pickler| pickler.sequence(value.len(), |pickler| {
         let (front, back) = value.as_slices();
         T::dump_slice(front, pickler)?;
@@ -299,7 +321,9 @@ load! {
 
 dump! {
     [] str: |value, pickler| value.as_bytes().dump(pickler);
-    [] String: |value, pickler| value.as_bytes().dump(pickler);
+    [] String: |value, pickler| value.as_bytes().dump(pickler), {
+        mem::take(value).into_bytes().dump_and_take(pickler)
+    };
     // What is no Unicode is a text to this kind of system only.
     [] OsStr: |value, pickler| match value.to_str() {
         Some(text) => Ok::<_, Vec<NativeUnit>>(text).dump(pickler),
