@@ -136,6 +136,81 @@ model::scenarios! {
         assert!(outer.result(None).unwrap() > 0);
     }
 
+    /// Of a promise and a call of its own pool, a worker waits for both, or the first exception. Only when the promise is
+    /// kept is the pool stuck: then the worker is told, though its wait is not over.
+    fn helped_wait_for_a_promise_and_a_call() {
+        let pool = pool(1);
+        let (own, promise) = (pool.clone(), Promise::new());
+        let promised = promise.future();
+        pool.submit(move || {
+            let queued = own.submit(|| ()).unwrap();
+            wait([promised, queued], None, FIRST_EXCEPTION);
+        })
+        .unwrap();
+        promise.set_result(()).unwrap();
+    }
+
+    /// The same with `as_completed`, which needs the last one.
+    fn helped_as_completed_of_a_promise_and_two_calls() {
+        let pool = pool(1);
+        let (own, promise) = (pool.clone(), Promise::new());
+        let promised = promise.future();
+        pool.submit(move || {
+            let all = [own.submit(|| ()).unwrap(), promised, own.submit(|| ()).unwrap()];
+            as_completed(all, None).for_each(drop);
+        })
+        .unwrap();
+        promise.set_result(()).unwrap();
+    }
+
+    /// Both workers wait for the first of two calls each: whoever is the last to be blocked runs one, and the other goes on.
+    fn helped_wait_by_two_with_a_choice() {
+        let pool = pool(2);
+        for _ in 0..2 {
+            let own = pool.clone();
+            pool.submit(move || {
+                let two = [own.submit(|| ()).unwrap(), own.submit(|| ()).unwrap()];
+                wait(two, None, FIRST_COMPLETED);
+            })
+            .unwrap();
+        }
+    }
+
+    /// The only worker waits for the first of two calls that another thread cancels with the pool.
+    fn helped_wait_with_a_choice_against_cancel_futures() {
+        let pool = pool(1);
+        let own = pool.clone();
+        let outer = pool
+            .submit(move || {
+                let two: Vec<_> = (0..2).filter_map(|_| own.submit(|| ()).ok()).collect();
+                two.is_empty() || !wait(two, None, FIRST_COMPLETED).done.is_empty()
+            })
+            .unwrap();
+        pool.shutdown_with(ShutdownOptions::new().cancel_futures(true));
+        assert!(outer.cancelled() || outer.result(None).unwrap());
+    }
+
+    /// The second worker's initializer fails while the first waits for the first of two calls.
+    fn helped_wait_with_a_choice_against_a_failing_initializer() {
+        set_logger(|_| ());
+        let started = Mutex::new(0);
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(2)
+            .thread_name_prefix("worker")
+            .initializer(move || {
+                *started.lock().unwrap() += 1;
+                assert!(*started.lock().unwrap() < 2);
+            })
+            .build()
+            .unwrap();
+        let own = pool.clone();
+        pool.submit(move || {
+            let two: Vec<_> = (0..2).filter_map(|_| own.submit(|| ()).ok()).collect();
+            wait(two, None, FIRST_COMPLETED);
+        })
+        .unwrap();
+    }
+
     /// A worker waits with a time-out for a call of its own pool, which another thread shuts down, cancelling what is queued.
     fn helped_wait_with_a_time_out_against_cancel_futures() {
         set_logger(|_| ());
