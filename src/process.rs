@@ -45,7 +45,6 @@ use super::stdlib::threading::{Acquired, Condition, Deadline, Thread};
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
-use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
