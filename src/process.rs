@@ -157,7 +157,8 @@ fn _process_chunk(
 ) -> Result<(), Exception> {
     let (count, stop_at_err) = <(usize, bool)>::load(chunk)?;
     // Lest a death in one of the calls look like one before all of them, with their arguments unread.
-    let items = u8::load_vec(chunk.remaining() as usize, chunk)?;
+    let length = usize::try_from(chunk.remaining()).unwrap_or(usize::MAX);
+    let items = u8::load_vec(length, chunk)?;
     let mut items = registry.unpickler_of(&items);
     for n in 1..=count {
         let start = reply.len();

@@ -379,7 +379,8 @@ impl Shared {
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         output.set_read_timeout(keep_alive)?;
-        let milliseconds = keep_alive.unwrap_or_default().as_millis() as u64;
+        let milliseconds = keep_alive.unwrap_or_default().as_millis();
+        let milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX);
         self.send(&frame(Kind::Begin, &milliseconds.to_le_bytes()), true)?;
         if let Some(keep_alive) = keep_alive {
             let shared = Arc::clone(self);
