@@ -352,8 +352,9 @@ impl _ExecutorManagerThread {
             }
             if let Some(timeout) = work_item.options.timeout {
                 let mut state = self.pool.lock();
-                state.set_deadline(self.number, timeout);
-                state.notify_all();
+                if state.set_deadline(self.number, timeout) {
+                    state.notify_all();
+                }
             }
             if connection.send(&work_item.call_item).is_err() {
                 // The worker is dying, and has not got the whole of it.
@@ -700,8 +701,7 @@ impl Pool {
                 let worker = state.worker(number);
                 let sent = worker.send(&work_item.call_item);
                 worker.in_hand = Some(InHand::new(work_item, sent));
-                if let Some(timeout) = timeout {
-                    state.set_deadline(number, timeout);
+                if timeout.map_or(false, |timeout| state.set_deadline(number, timeout)) {
                     state.notify_all();
                 }
                 Ok(())
