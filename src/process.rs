@@ -45,7 +45,6 @@ use super::stdlib::threading::{Acquired, Condition, Deadline, Thread};
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
-use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -157,7 +156,8 @@ fn _process_chunk(
 ) -> Result<(), Exception> {
     let (count, stop_at_err) = <(usize, bool)>::load(chunk)?;
     // Lest a death in one of the calls look like one before all of them, with their arguments unread.
-    let items = u8::load_vec(chunk.remaining() as usize, chunk)?;
+    let length = usize::try_from(chunk.remaining()).unwrap_or(usize::MAX);
+    let items = u8::load_vec(length, chunk)?;
     let mut items = registry.unpickler_of(&items);
     for n in 1..=count {
         let start = reply.len();
@@ -351,8 +351,9 @@ impl _ExecutorManagerThread {
             }
             if let Some(timeout) = work_item.options.timeout {
                 let mut state = self.pool.lock();
-                state.set_deadline(self.number, timeout);
-                state.notify_all();
+                if state.set_deadline(self.number, timeout) {
+                    state.notify_all();
+                }
             }
             if connection.send(&work_item.call_item).is_err() {
                 // The worker is dying, and has not got the whole of it.
@@ -699,8 +700,7 @@ impl Pool {
                 let worker = state.worker(number);
                 let sent = worker.send(&work_item.call_item);
                 worker.in_hand = Some(InHand::new(work_item, sent));
-                if let Some(timeout) = timeout {
-                    state.set_deadline(number, timeout);
+                if timeout.map_or(false, |timeout| state.set_deadline(number, timeout)) {
                     state.notify_all();
                 }
                 Ok(())

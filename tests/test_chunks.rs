@@ -10,7 +10,7 @@ use concurrent_futures::{
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{logged, until, watchdog, Count, Gate, OnDrop, Steps};
+use support::{logged, strict, until, watchdog, Count, Gate, OnDrop, Steps};
 
 /// How an item fails.
 #[derive(Clone, Copy, Debug)]
@@ -365,6 +365,24 @@ fn the_size_hint_is_right_all_the_way() {
             3,
             "two results and an error"
         );
+    });
+}
+
+/// Some iterators begin again after their `None`.
+#[test]
+fn an_iterator_is_not_asked_after_its_end() {
+    watchdog("an iterator that has ended", |_| {
+        let pool = ThreadPoolExecutor::new(1).unwrap();
+        for chunksize in [1, 2, 3, 4, 9] {
+            for buffersize in [None, Some(1)] {
+                let options = MapOptions::new()
+                    .chunksize(chunksize)
+                    .buffersize(buffersize);
+                let doubled = pool.map_with(|n: usize| 2 * n, strict(4), options);
+                let doubled: Result<Vec<_>, _> = doubled.unwrap().collect();
+                assert_eq!(doubled.unwrap(), [0, 2, 4, 6], "by {chunksize}");
+            }
+        }
     });
 }
 

@@ -1607,8 +1607,55 @@ fn a_thousand_processes_of_one_pool_leave_nothing_behind() {
         println!("nothing is left");
         return;
     }
-    let ended = child(test, "thousand", "");
+    // An arena of glibc's takes 64 MB of addresses, and how many there are is a matter of the load.
+    let ended = child(test, "thousand", "export MALLOC_ARENA_MAX=1");
     assert!(ended.stdout.contains("nothing is left"), "{ended:?}");
+}
+
+/// The watchdog sleeps until the first deadline. Only an earlier one wakes it.
+#[test]
+fn limits_do_not_wake_the_watchdog() {
+    let test = "limits_do_not_wake_the_watchdog";
+    if !is_child("limits") {
+        let ended = child(test, "limits", "");
+        assert!(ended.stdout.contains("it has slept"), "{ended:?}");
+        return;
+    }
+    watchdog(test, |steps| {
+        let pool = pool(1);
+        let run = |calls| {
+            let options = CallOptions::new().timeout(Duration::from_secs(3600));
+            for n in 0..calls {
+                let call = pool.submit_with(square, n, options).unwrap();
+                assert_eq!(call.result(None).unwrap(), n * n);
+                let sleeps = || status_of("deadlines", "State:").starts_with('S');
+                until(steps, "it sleeps again", sleeps);
+            }
+        };
+        let sleeps = || -> u64 {
+            let sleeps = status_of("deadlines", "voluntary_ctxt_switches:");
+            sleeps.parse().unwrap()
+        };
+        run(1);
+        let before = sleeps();
+        run(50);
+        let sleeps = sleeps() - before;
+        assert!(sleeps < 10, "it went to sleep {sleeps} times");
+        println!("it has slept");
+    });
+}
+
+/// What the system says of a thread of this process.
+fn status_of(thread: &str, field: &str) -> String {
+    for task in fs::read_dir("/proc/self/task").unwrap() {
+        let path = task.unwrap().path();
+        let status = fs::read_to_string(path.join("status")).unwrap();
+        let value = |field| status.lines().find_map(|line| line.strip_prefix(field));
+        if value("Name:").unwrap().trim() == thread {
+            return value(field).unwrap().trim().to_owned();
+        }
+    }
+    panic!("there is no thread {thread}");
 }
 
 /// The processes of a pool that nobody refers to end by themselves, when they are done.

@@ -15,7 +15,7 @@ use std::num::ParseIntError;
 use std::process::Command;
 use std::sync::{mpsc, Arc};
 use std::time::Duration;
-use support::{child, is_child, until, watchdog, Steps};
+use support::{child, is_child, strict, until, watchdog, Steps};
 
 /// How many workers CPython's tests have.
 const WORKER_COUNT: usize = 5;
@@ -479,6 +479,20 @@ fn a_chunk_ends_with_its_first_error() {
         let results = pool.try_map_with(counting_fails, 0..10, options).unwrap();
         assert_eq!(results.collect::<Vec<_>>().len(), 4);
         assert_eq!(pool.submit(state, ()).unwrap().result(None).unwrap(), 4);
+    });
+}
+
+#[test]
+fn an_iterator_is_not_asked_after_its_end() {
+    watchdog("an iterator that has ended", |_| {
+        let pool = pool(1);
+        for chunksize in [1, 2, 3, 9] {
+            let options = MapOptions::new().chunksize(chunksize);
+            let items = strict(4).map(|n| n as u64);
+            let squares = pool.map_with(square, items, options).unwrap();
+            let squares: Vec<_> = squares.map(Result::unwrap).collect();
+            assert_eq!(squares, [0, 1, 4, 9], "by {chunksize}");
+        }
     });
 }
 

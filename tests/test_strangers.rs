@@ -417,6 +417,7 @@ fn times_that_are_too_short_or_too_long() {
             Duration::from_secs(u64::MAX),
             Duration::from_secs(u64::MAX / 1000 + 1),
             Duration::from_millis(u64::MAX),
+            Duration::from_millis(u64::MAX) + Duration::from_millis(50),
         ] {
             steps.at(format!("keep_alive {keep_alive:?}"));
             let builder = by().keep_alive(keep_alive).startup_timeout(Duration::MAX);

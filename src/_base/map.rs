@@ -10,7 +10,7 @@ use super::{
 };
 use std::collections::VecDeque;
 use std::fmt;
-use std::iter::FusedIterator;
+use std::iter::{Fuse, FusedIterator};
 use std::mem;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ where
         let unsubmitted = Unsubmitted {
             executor,
             f: Arc::new(Function(move |item| f(item).map_err(Into::into))),
-            iterator: iterable.into_iter(),
+            iterator: iterable.into_iter().fuse(),
             chunksize: options.chunksize,
         };
         Map::submit(unsubmitted, options)
@@ -280,8 +280,9 @@ pub struct Unsubmitted<'a, X: ?Sized, I: Iterator, T> {
     executor: &'a X,
     /// Every task has a reference to it.
     f: Arc<dyn Process<I::Item, T>>,
-    /// The items of which no task was made yet.
-    iterator: I,
+    /// The items of which no task was made yet. The end of them may come within a chunk, and is not asked for
+    /// again.
+    iterator: Fuse<I>,
     /// How many items make one task.
     chunksize: usize,
 }

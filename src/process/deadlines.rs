@@ -12,35 +12,47 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 impl Executing {
-    /// A call with a limit begins to run in this worker.
-    pub(super) fn set_deadline(&mut self, number: usize, timeout: Duration) {
-        self.events += 1;
+    /// A call with a limit begins to run in this worker. Returns whether the watchdog has to be woken: it
+    /// sleeps until a deadline that is later.
+    pub(super) fn set_deadline(&mut self, number: usize, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
         if let Some(in_hand) = &mut self.worker(number).in_hand {
-            in_hand.deadline = Instant::now().checked_add(timeout);
+            in_hand.deadline = deadline;
         }
+        let earliest = [self.next_look, deadline].into_iter().flatten().min();
+        let earlier = earliest != self.next_look;
+        self.next_look = earliest;
+        self.events += u64::from(earlier);
+        earlier
     }
 
-    /// Kills the workers whose calls have run for too long, and returns when to look again.
+    /// Kills the workers whose calls have run for too long, if it is time to look, and returns when to look
+    /// again.
     fn kill_overdue(&mut self) -> Deadline {
         let now = Instant::now();
-        let mut next: Option<Instant> = None;
-        for worker in self.processes.values_mut() {
-            if let Some(in_hand) = &mut worker.in_hand {
-                match in_hand.deadline {
-                    Some(deadline) if deadline <= now => {
-                        let timeout = in_hand.work_item.options.timeout.unwrap_or_default();
-                        in_hand.deadline = None;
-                        in_hand
-                            .verdict
-                            .get_or_insert_with(|| Exception::new(CallTimeout { timeout }));
-                        worker.kill();
+        if self.next_look.map_or(false, |next_look| next_look <= now) {
+            let mut next: Option<Instant> = None;
+            for worker in self.processes.values_mut() {
+                if let Some(in_hand) = &mut worker.in_hand {
+                    match in_hand.deadline {
+                        Some(deadline) if deadline <= now => {
+                            let timeout = in_hand.work_item.options.timeout.unwrap_or_default();
+                            in_hand.deadline = None;
+                            in_hand
+                                .verdict
+                                .get_or_insert_with(|| Exception::new(CallTimeout { timeout }));
+                            worker.kill();
+                        }
+                        Some(deadline) => {
+                            next = Some(next.map_or(deadline, |next| next.min(deadline)));
+                        }
+                        None => {}
                     }
-                    Some(deadline) => next = Some(next.map_or(deadline, |next| next.min(deadline))),
-                    None => {}
                 }
             }
+            self.next_look = next;
         }
-        next.map_or(Deadline::Never, Deadline::At)
+        self.next_look.map_or(Deadline::Never, Deadline::At)
     }
 }
 

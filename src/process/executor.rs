@@ -171,7 +171,7 @@ impl ProcessPoolExecutor {
         let chunks = Chunks {
             executor: self,
             function: function.map_err(SubmitError::Pickling)?,
-            iterator: iterable.into_iter(),
+            iterator: iterable.into_iter().fuse(),
             chunksize: options.chunksize,
             stop_at_err,
             load,

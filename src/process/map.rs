@@ -7,6 +7,7 @@ use super::super::_base::{Chunk, Exception, Map, NextTask, Private, Submit, Subm
 use super::super::stdlib::multiprocessing::connection::Message;
 use super::super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::{CallOptions, ProcessPoolExecutor, CHUNK, RETURNED};
+use std::iter::Fuse;
 
 /// What a [`Map`](super::super::Map) with a [`buffersize`](super::super::MapOptions::buffersize) has not
 /// submitted yet.
@@ -14,7 +15,8 @@ pub struct Chunks<'a, I, T> {
     pub(super) executor: &'a ProcessPoolExecutor,
     /// The number of the function.
     pub(super) function: u32,
-    pub(super) iterator: I,
+    /// The end of the items may come within a chunk, and is not asked for again.
+    pub(super) iterator: Fuse<I>,
     pub(super) chunksize: usize,
     /// Whether an `Err` ends a chunk.
     pub(super) stop_at_err: bool,

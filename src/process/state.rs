@@ -45,7 +45,10 @@ pub(super) struct Executing {
     pub(super) forced: bool,
     /// The thread that watches the deadlines, once it was needed, until the pool is over.
     pub(super) watchdog: Option<Arc<Thread>>,
-    /// Counts what the watchdog has to know of: new deadlines, and ends.
+    /// When the watchdog is to look for calls that have run for too long: at the first of their deadlines, or
+    /// earlier, since those of calls that are done are not taken back.
+    pub(super) next_look: Option<Instant>,
+    /// Counts what the watchdog has to know of: earlier deadlines, and ends.
     pub(super) events: u64,
     /// Threads that have next to nothing left to do but callbacks, and are to be joined.
     pub(super) ended: Vec<Arc<Thread>>,

@@ -5,6 +5,7 @@
 use std::env;
 use std::fs;
 use std::io::Read;
+use std::iter;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::process::{Command, Stdio};
 use std::sync::{mpsc, Arc, Condvar, Mutex, Once};
@@ -191,6 +192,18 @@ pub fn thread_total() -> usize {
     fs::read_dir("/proc/self/task")
         .expect("/proc is needed")
         .count()
+}
+
+/// The numbers up to this, from an iterator that panics if it is asked again after its end.
+pub fn strict(end: usize) -> impl Iterator<Item = usize> {
+    let mut numbers = 0..end;
+    let mut ended = false;
+    iter::from_fn(move || {
+        assert!(!ended, "asked again after its end");
+        let next = numbers.next();
+        ended = next.is_none();
+        next
+    })
 }
 
 /// A figure of `/proc/self/status`, in kB where it is a size.

@@ -9,7 +9,7 @@
 use super::super::threading::{lock, Condition, Deadline};
 use super::connection::{is_time_out, Connection, Forward};
 use super::frames::{frame, Frames, Kind, LARGEST, VERSION};
-use super::spawn::Timing;
+use super::spawn::{kill, Timing};
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::Shutdown;
@@ -225,7 +225,7 @@ impl Link {
         let mut status = wait(child, limit);
         if status.is_none() {
             let mut child = lock(child);
-            let _ = child.kill();
+            kill(&mut child);
             child.wait()?;
         }
         let threads = mem::take(&mut *lock(&self.threads));
@@ -379,7 +379,8 @@ impl Shared {
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         output.set_read_timeout(keep_alive)?;
-        let milliseconds = keep_alive.unwrap_or_default().as_millis() as u64;
+        let milliseconds = keep_alive.unwrap_or_default().as_millis();
+        let milliseconds = u64::try_from(milliseconds).unwrap_or(u64::MAX);
         self.send(&frame(Kind::Begin, &milliseconds.to_le_bytes()), true)?;
         if let Some(keep_alive) = keep_alive {
             let shared = Arc::clone(self);

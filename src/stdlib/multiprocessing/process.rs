@@ -7,7 +7,9 @@ use super::super::threading::lock;
 #[cfg(unix)]
 use super::command::Link;
 use super::connection::{remove, Connection, Listener};
-use super::spawn::{get_bridge_command_line, get_command_line, get_executable, Timing, TERMINATE};
+use super::spawn::{
+    get_bridge_command_line, get_command_line, get_executable, kill, Timing, TERMINATE,
+};
 use std::collections::hash_map::RandomState;
 use std::env;
 use std::ffi::OsString;
@@ -165,8 +167,7 @@ impl Process {
         if let Some(link) = &self.link {
             return link.kill();
         }
-        // An error: it has ended.
-        let _ = lock(&self.child).kill();
+        kill(&mut lock(&self.child));
         // A process that the worker has forked may have the other ends, too.
         for stream in lock(&self.streams).iter().flatten() {
             stream.shutdown(Shutdown::Both);

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, Read};
 use std::panic;
 use std::path::{Path, PathBuf};
-use std::process;
+use std::process::{self, Child};
 use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
@@ -62,6 +62,18 @@ pub(super) fn get_executable() -> io::Result<PathBuf> {
         return Ok(this.to_owned());
     }
     env::current_exe()
+}
+
+/// Kills a process, unless it has ended. std does not signal a process whose end it knows of; but where
+/// SIGCHLD is ignored, or others wait for all children, it never learns of that, and the id may be somebody
+/// else's by now. So ask first, which also tells that there is no such child any more.
+///
+/// CPython: `Popen.send_signal` in `subprocess.py` polls first for the same reason.
+pub(super) fn kill(child: &mut Child) {
+    if matches!(child.try_wait(), Ok(None)) {
+        // An error: it has ended just now.
+        let _ = child.kill();
+    }
 }
 
 /// The arguments of a worker.
