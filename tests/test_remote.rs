@@ -257,8 +257,9 @@ fn calls_that_are_ended() {
             assert!(pool.kill_call(&call));
             assert!(is::<CallKilled>(&exception(&call)));
             until(steps, "it is gone", || !is_alive(held.pid));
+            // Long enough for a new worker to start, and the call in it.
             steps.at("a time limit, of a worker that is stopped");
-            let options = CallOptions::new().timeout(Duration::from_millis(300));
+            let options = CallOptions::new().timeout(Duration::from_secs(3));
             let call = pool.submit_with(hold, holder.port(), options).unwrap();
             let held = holder.entered();
             kill(held.pid, "STOP");

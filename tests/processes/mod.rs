@@ -34,6 +34,7 @@ fn register(registry: &mut Registry) {
         .register(sleep_ms)
         .register(echo)
         .register(bytes)
+        .register(bytes_for)
         .register(exchange)
         .register(panics)
         .register(catches_a_panic)
@@ -51,6 +52,7 @@ fn register(registry: &mut Registry) {
         .register(takes_a_while)
         .register(pid_after)
         .register(prints_lines)
+        .register(floods)
         .register(grandchild)
         .register(forks)
         .register(standard_input)
@@ -155,6 +157,10 @@ pub fn echo(bytes: Vec<u8>) -> Vec<u8> {
 
 pub fn bytes(length: usize) -> Vec<u8> {
     vec![7; length]
+}
+
+pub fn bytes_for(_: Vec<u8>, length: usize) -> Vec<u8> {
+    bytes(length)
 }
 
 /// The arguments the other way round, or as an error if the first is empty.
@@ -362,6 +368,17 @@ pub fn prints_lines(text: String, lines: usize) {
         }
         println!();
     }
+}
+
+/// Prints so many bytes that are no text and no lines.
+pub fn floods(length: usize) -> usize {
+    let mut stdout = std::io::stdout().lock();
+    let bytes = vec![0xfe; length];
+    for piece in bytes.chunks(1000) {
+        stdout.write_all(piece).unwrap();
+        stdout.flush().unwrap();
+    }
+    length
 }
 
 static COUNT: std::sync::Mutex<i64> = std::sync::Mutex::new(0);

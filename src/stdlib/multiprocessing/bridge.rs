@@ -41,7 +41,15 @@ pub(in super::super::super) fn bridge_main() -> ! {
 
 fn serve(output: &Arc<Output>) -> io::Result<Option<ExitStatus>> {
     output.send(&frame(Kind::Hello, VERSION))?;
-    let mut frames = Frames::new(standard_input());
+    let parent = Arc::new(Condition::new(Parent {
+        gone: false,
+        heard: Some(Instant::now()),
+        messages: None,
+    }));
+    let mut frames = Frames::new(Input {
+        stream: standard_input(),
+        parent: Arc::clone(&parent),
+    });
     let mut milliseconds = [0; 8];
     match frames.next(refuse)? {
         (Kind::Begin, payload) if payload.len() == 8 => milliseconds.copy_from_slice(payload),
@@ -49,11 +57,6 @@ fn serve(output: &Arc<Output>) -> io::Result<Option<ExitStatus>> {
     }
     let keep_alive = Duration::from_millis(u64::from_le_bytes(milliseconds));
     let process = Arc::new(Process::start(&main_arguments(), Stdio::piped())?);
-    let parent = Arc::new(Condition::new(Parent {
-        gone: false,
-        heard: Some(Instant::now()),
-        messages: None,
-    }));
     let spawn = |name: &str, f: Box<dyn FnOnce() + Send>| {
         let builder = thread::Builder::new().name(name.to_owned());
         builder.spawn(f).map(drop)
@@ -72,6 +75,9 @@ fn serve(output: &Arc<Output>) -> io::Result<Option<ExitStatus>> {
         let (its_parent, its_process, its_output) = its();
         let alive = move || say_something(keep_alive, &its_parent, &its_process, &its_output);
         spawn("keep-alive", Box::new(alive))?;
+        let (its_parent, its_process, _) = its();
+        let silence = move || wait_for_silence(keep_alive, &its_parent, &its_process);
+        spawn("silence", Box::new(silence))?;
     }
     let (sender, printed) = mpsc::channel::<()>();
     if let Some(stdout) = process.take_output() {
@@ -107,7 +113,7 @@ fn serve(output: &Arc<Output>) -> io::Result<Option<ExitStatus>> {
 /// What is known of the parent.
 struct Parent {
     gone: bool,
-    /// When the last frame had come; `None` while it is given to the worker, who takes its time.
+    /// When the last bytes had come; `None` while it is given to the worker, who takes its time.
     heard: Option<Instant>,
     /// The stream to the worker, once it is there.
     messages: Option<Arc<Connection>>,
@@ -164,7 +170,7 @@ fn pass_on(mut bytes: &[u8], mut messages: &Connection, output: &Output) -> io::
     Ok(())
 }
 
-/// Lets the parent hear of this side, and listens to its silence.
+/// Lets the parent hear of this side.
 fn say_something(
     keep_alive: Duration,
     parent: &Condition<Parent>,
@@ -174,14 +180,25 @@ fn say_something(
     let alive = frame(Kind::Alive, &[]);
     loop {
         let deadline = Deadline::after(Some(keep_alive / 4));
-        let state = parent.wait_for(|parent| parent.gone, deadline);
-        let silent = |heard: Instant| heard.elapsed() > keep_alive;
-        if state.gone || state.heard.map_or(false, silent) {
+        if parent.wait_for(|parent| parent.gone, deadline).gone {
             break;
         }
-        drop(state);
         // One that is writing says something, too.
         if let Some(Err(_)) = output.try_send(&alive) {
+            break;
+        }
+    }
+    leave(parent, process);
+}
+
+/// Listens to the parent's silence. That is a thread of its own, as one that says something may have to wait
+/// until somebody takes it, which a parent that is gone does not do.
+fn wait_for_silence(keep_alive: Duration, parent: &Condition<Parent>, process: &Process) {
+    let silent = |heard: Instant| heard.elapsed() > keep_alive;
+    loop {
+        let deadline = Deadline::after(Some(keep_alive / 4));
+        let state = parent.wait_for(|parent| parent.gone, deadline);
+        if state.gone || state.heard.map_or(false, silent) {
             break;
         }
     }
@@ -250,10 +267,23 @@ fn standard_output() -> Box<dyn Write + Send> {
     Box::new(io::stdout())
 }
 
-type Input = Box<dyn Read + Send>;
+/// Standard input. To hear of the parent, a part of a frame is enough: on a slow link, a whole one may take
+/// longer than any silence may last.
+struct Input {
+    stream: Box<dyn Read + Send>,
+    parent: Arc<Condition<Parent>>,
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.stream.read(buffer)?;
+        self.parent.acquire().heard = Some(Instant::now());
+        Ok(length)
+    }
+}
 
 #[cfg(unix)]
-fn standard_input() -> Input {
+fn standard_input() -> Box<dyn Read + Send> {
     match io::stdin().as_fd().try_clone_to_owned() {
         Ok(owned) => Box::new(File::from(owned)),
         Err(_) => Box::new(io::stdin()),
@@ -261,7 +291,7 @@ fn standard_input() -> Input {
 }
 
 #[cfg(not(unix))]
-fn standard_input() -> Input {
+fn standard_input() -> Box<dyn Read + Send> {
     Box::new(io::stdin())
 }
 

@@ -495,9 +495,10 @@ impl<W: Write> Printer<W> {
     }
 
     fn print(&mut self, text: &[u8]) {
+        // Not in what was there before, where there is no end of a line.
+        let end = text.iter().rposition(|&byte| byte == b'\n');
+        let end = end.map_or(0, |end| self.line.len() + end + 1);
         self.line.extend(text);
-        let end = self.line.iter().rposition(|&byte| byte == b'\n');
-        let end = end.map_or(0, |end| end + 1);
         if end > 0 || self.line.len() >= Self::LONGEST {
             let end = if end > 0 { end } else { self.line.len() };
             // An error: nobody reads it.
