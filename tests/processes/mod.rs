@@ -320,11 +320,15 @@ pub fn grandchild(path: String) {
 /// Leaves a copy of this process behind, with all that it has open, as a foreign library may. Runs on until
 /// it is killed.
 pub fn forks(path: String) {
+    #[cfg(unix)]
     extern "C" {
         fn fork() -> i32;
     }
     // Sound: nothing but a system call is made in the copy, which has this thread only.
+    #[cfg(unix)]
     let child = unsafe { fork() };
+    #[cfg(not(unix))]
+    let child = 0;
     if child > 0 {
         fs::write(path, child.to_string()).unwrap();
     }
