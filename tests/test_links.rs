@@ -86,10 +86,6 @@ fn token(name: &str) -> String {
     format!("test-links-{name}-{}", std::process::id())
 }
 
-fn is<E: std::error::Error + 'static>(exception: &Exception) -> bool {
-    exception.downcast_ref::<E>().is_some()
-}
-
 fn stop(steps: &Steps, pid: u32) {
     kill(pid, "STOP");
     until(steps, "it is stopped", || is_stopped(pid));
@@ -98,18 +94,7 @@ fn stop(steps: &Steps, pid: u32) {
 /// The processes that have this in their environment.
 fn with_token(token: &str) -> Vec<u32> {
     let variable = format!("TOKEN={token}");
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let pid = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok());
-        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-        let mut variables = environment.split(|&byte| byte == 0);
-        let has = variables.any(|it| it == variable.as_bytes());
-        found.extend(pid.filter(|&pid| has && is_alive(pid)));
-    }
-    found
+    processes_having("environ", &variable)
 }
 
 fn goes_on(pool: &ProcessPoolExecutor) {

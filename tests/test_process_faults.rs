@@ -27,17 +27,6 @@ use support::{
     child, is_child, process_status, rounds, size, until, watchdog, Gate, Random, Steps,
 };
 
-fn exception<T: Clone + std::fmt::Debug>(future: &Future<T>) -> Exception {
-    match future.result(None) {
-        Err(Error::Exception(exception)) => exception,
-        other => panic!("no exception, but {other:?}"),
-    }
-}
-
-fn is<E: std::error::Error + 'static>(exception: &Exception) -> bool {
-    exception.downcast_ref::<E>().is_some()
-}
-
 fn stop(steps: &Steps, pid: u32) {
     kill(pid, "STOP");
     until(steps, "the worker is stopped", || is_stopped(pid));

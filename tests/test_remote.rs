@@ -9,7 +9,7 @@ use concurrent_futures::process::{
     freeze_support, BrokenProcessPool, CallKilled, CallOptions, CallTimeout, CommandFailed,
     OnCrash, ProcessPoolExecutor, ProcessPoolExecutorBuilder, WorkerDied,
 };
-use concurrent_futures::{Error, Exception, Future, MapOptions, SubmitError};
+use concurrent_futures::{Future, MapOptions, SubmitError};
 use processes::*;
 use std::collections::BTreeSet;
 use std::env;
@@ -49,17 +49,6 @@ fn by(command: Vec<String>, max_workers: usize) -> ProcessPoolExecutorBuilder {
 fn tough(command: Vec<String>, max_workers: usize) -> ProcessPoolExecutor {
     let builder = by(command, max_workers).on_crash(OnCrash::FailCall);
     builder.build().unwrap()
-}
-
-fn exception<T: Clone + Debug>(future: &Future<T>) -> Exception {
-    match future.result(None) {
-        Err(Error::Exception(exception)) => exception,
-        other => panic!("no exception, but {other:?}"),
-    }
-}
-
-fn is<E: std::error::Error + 'static>(exception: &Exception) -> bool {
-    exception.downcast_ref::<E>().is_some()
 }
 
 fn died<T: Clone + Debug>(future: &Future<T>) -> WorkerDied {

@@ -7,10 +7,9 @@ mod support;
 use concurrent_futures::process::{
     CallOptions, CallTimeout, OnCrash, ProcessPoolExecutor, ProcessPoolExecutorBuilder, WorkerDied,
 };
-use concurrent_futures::{Error, Exception, Future, ShutdownOptions};
+use concurrent_futures::ShutdownOptions;
 use processes::*;
 use std::env;
-use std::fmt::Debug;
 use std::io::{self, Read, Write};
 use std::process::{exit, Command, Stdio};
 use std::sync::Mutex;
@@ -260,17 +259,6 @@ fn arguments_that_are_loaded_slowly() {
         assert_eq!(loaded.result(None).unwrap(), expected);
         pool.shutdown();
     });
-}
-
-fn exception<T: Clone + Debug>(future: &Future<T>) -> Exception {
-    match future.result(None) {
-        Err(Error::Exception(exception)) => exception,
-        other => panic!("no exception, but {other:?}"),
-    }
-}
-
-fn is<E: std::error::Error + 'static>(exception: &Exception) -> bool {
-    exception.downcast_ref::<E>().is_some()
 }
 
 /// No more than one reply to each call; what else comes ends the worker.

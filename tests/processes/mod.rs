@@ -6,7 +6,8 @@ use concurrent_futures::pickle::{Dump, Load, PickleError, Pickler, Unpickler};
 use concurrent_futures::process::{
     freeze_support, OnCrash, ProcessPoolExecutor, ProcessPoolExecutorBuilder, Registry,
 };
-use concurrent_futures::Exception;
+use concurrent_futures::{Error, Exception, Future};
+use std::fmt::Debug;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -678,18 +679,35 @@ pub fn is_stopped(pid: u32) -> bool {
         .map_or(false, |rest| rest.starts_with('T'))
 }
 
+/// What a call has failed with.
+pub fn exception<T: Clone + Debug>(future: &Future<T>) -> Exception {
+    match future.result(None) {
+        Err(Error::Exception(exception)) => exception,
+        other => panic!("no exception, but {other:?}"),
+    }
+}
+
+pub fn is<E: std::error::Error + 'static>(exception: &Exception) -> bool {
+    exception.downcast_ref::<E>().is_some()
+}
+
 /// Processes that have this among their arguments.
 pub fn processes_with(argument: &str) -> Vec<u32> {
+    processes_having("cmdline", argument)
+}
+
+/// Processes in whose file of that name this is one of the words.
+pub fn processes_having(file: &str, word: &str) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let pid = entry
             .file_name()
             .to_str()
             .and_then(|name| name.parse().ok());
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let has = line
+        let words = fs::read(entry.path().join(file)).unwrap_or_default();
+        let has = words
             .split(|&byte| byte == 0)
-            .any(|word| word == argument.as_bytes());
+            .any(|it| it == word.as_bytes());
         found.extend(pid.filter(|&pid| has && is_alive(pid)));
     }
     found
