@@ -42,7 +42,7 @@ use super::stdlib::multiprocessing::connection::{Connection, Incoming, Message, 
 use super::stdlib::pickle::{Dump, Load, Unpickler};
 use super::stdlib::process_wide;
 use super::stdlib::threading::{Acquired, Condition, Deadline, Thread};
-use std::convert::Infallible;
+use std::convert::{Infallible, TryFrom};
 use std::ffi::OsString;
 use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};

@@ -19,7 +19,7 @@ impl Executing {
         if let Some(in_hand) = &mut self.worker(number).in_hand {
             in_hand.deadline = deadline;
         }
-        let earliest = [self.next_look, deadline].into_iter().flatten().min();
+        let earliest = self.next_look.into_iter().chain(deadline).min();
         let earlier = earliest != self.next_look;
         self.next_look = earliest;
         self.events += u64::from(earlier);

@@ -10,6 +10,7 @@ use super::super::threading::{lock, Condition, Deadline};
 use super::connection::{is_time_out, Connection, Forward};
 use super::frames::{frame, Frames, Kind, LARGEST, VERSION};
 use super::spawn::{kill, Timing};
+use std::convert::TryFrom;
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::Shutdown;
