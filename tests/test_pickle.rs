@@ -1316,6 +1316,20 @@ fn nothing_times_the_greatest_length() {
     });
 }
 
+/// Whoever does not know how many bytes will come says so, and gets the same values, whatever is at hand.
+#[test]
+fn a_stream_without_an_end() {
+    let value = (vec![Some(1_u8), None, Some(3)], vec![(); 3], 7_u16);
+    let bytes = dumps(&value).unwrap();
+    for at_hand in 0..=bytes.len() {
+        for to_come in [u64::MAX, u64::MAX - 3] {
+            let (now, mut later) = bytes.split_at(at_hand);
+            let mut unpickler = Unpickler::from_stream(now, &mut later, to_come);
+            assert_eq!(unpickler.load(), Ok(value.clone()), "{at_hand}");
+        }
+    }
+}
+
 /// Memory for what is there, not for what is said to come: seen from outside, since so much is not
 /// refused.
 #[cfg(target_os = "linux")]

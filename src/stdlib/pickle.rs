@@ -392,10 +392,12 @@ impl<'a> Unpickler<'a> {
     ///
     /// It never reads more than that of the stream, and the bytes of a large `Vec<u8>` go straight
     /// to their place. Small values take a call of `read` each: let the stream be buffered, or most
-    /// of its bytes at hand.
+    /// of its bytes at hand. Where nobody knows how many follow, `u64::MAX` is for all that come.
     ///
     /// CPython: `pickle.Unpickler(file)`.
     pub fn from_stream(bytes: &'a [u8], stream: &'a mut dyn Read, to_come: u64) -> Self {
+        // So that the sum has a number. One that stood still while bytes are taken would mislead `element`.
+        let to_come = to_come.min(u64::MAX - bytes.len() as u64);
         Unpickler {
             stream: Some(stream),
             to_come,
@@ -421,7 +423,7 @@ impl<'a> Unpickler<'a> {
     /// How many bytes are left.
     #[inline]
     pub fn remaining(&self) -> u64 {
-        self.to_come.saturating_add(self.bytes.len() as u64)
+        self.to_come + self.bytes.len() as u64
     }
 
     fn read<const N: usize>(&mut self) -> Result<[u8; N], PickleError> {
