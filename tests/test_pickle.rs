@@ -980,6 +980,17 @@ fn exceptions_of_types_in_a_table() {
     // And std's types are what they were.
     let back = send(&Exception::new(fmt::Error));
     assert_eq!(back.downcast_ref::<fmt::Error>(), Some(&fmt::Error));
+    // What is behind the last number is a text, and so is what is in no table.
+    let mut long = DispatchTable::new();
+    for _ in 0..70_000 {
+        long.register::<Infallible>();
+    }
+    long.register::<OutOfStock>();
+    let mut bytes = Vec::new();
+    let mut pickler = Pickler::new(&mut bytes).dispatch_table(&long);
+    pickler.dump(&out_of("spam")).unwrap();
+    let back: Exception = Unpickler::new(&bytes).dispatch_table(&long).load().unwrap();
+    assert_eq!(back.to_string(), "there is no more spam");
     // Without a table, this is text.
     let back = there_and_back(&out_of("spam"));
     assert_eq!(
@@ -1307,6 +1318,9 @@ fn nothing_times_the_greatest_length() {
             assert!(loads::<Vec<((), ((), Wrapping<()>))>>(&bytes).is_err());
             assert!(loads::<Vec<Vec<()>>>(&bytes.repeat(9)).is_err());
         }
+        // Nor when they are dumped.
+        assert!(dumps(&[(); usize::MAX]).is_err());
+        assert!(dumps(&vec![[(); usize::MAX]]).is_err());
         // A large element for each byte: as much memory as there are elements.
         let nones = dumps(&vec![0_u8; 1000]).unwrap();
         let loaded: Vec<Option<[u64; 100]>> = loads(&nones).unwrap();

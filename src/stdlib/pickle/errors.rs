@@ -37,15 +37,16 @@ macro_rules! provoked {
         dump! { [] $error: |value, pickler| {
             let text = value.to_string();
             let all: &[Option<Self>] = &[$($provoke),*];
-            let mut texts = all.iter().map(|error| error.as_ref().map(Self::to_string));
-            match texts.position(|its_text| its_text.as_ref() == Some(&text)) {
-                Some(index) => (index as u8).dump(pickler),
+            let texts = all.iter().map(|error| error.as_ref().map(Self::to_string));
+            let mut numbered = (0..=u8::MAX).zip(texts);
+            match numbered.find(|(_, its_text)| its_text.as_ref() == Some(&text)) {
+                Some((number, _)) => number.dump(pickler),
                 None => Err(PickleError::opaque::<Self>()),
             }
         }; }
         load! { [] $error: |unpickler| {
-            let index = u8::load(unpickler)?;
-            let error = vec![$($provoke),*].into_iter().nth(index.into()).flatten();
+            let number = u8::load(unpickler)?;
+            let error = vec![$($provoke),*].into_iter().nth(number.into()).flatten();
             error.ok_or_else(PickleError::invalid::<Self>)
         }; }
     )*};
@@ -104,8 +105,8 @@ fn kind_of(code: i32) -> ErrorKind {
 }
 
 dump! {
-    [] ErrorKind: |value, pickler| match KINDS.iter().position(|kind| kind == value) {
-        Some(index) => Ok::<u8, i32>(index as u8).dump(pickler),
+    [] ErrorKind: |value, pickler| match (0..=u8::MAX).zip(KINDS).find(|(_, kind)| kind == value) {
+        Some((number, _)) => Ok::<u8, i32>(number).dump(pickler),
         // The others are at least those of some codes of the system.
         None => match (1..200).find(|&code| kind_of(code) == *value) {
             Some(code) => Err::<u8, i32>(code).dump(pickler),
@@ -135,8 +136,8 @@ dump! {
 
 load! {
     [] ErrorKind: |unpickler| match Load::load(unpickler)? {
-        Ok::<u8, i32>(index) => {
-            let kind = KINDS.get(usize::from(index)).copied();
+        Ok::<u8, i32>(number) => {
+            let kind = KINDS.get(usize::from(number)).copied();
             kind.ok_or_else(PickleError::invalid::<Self>)
         }
         Err(code) => Ok(kind_of(code)),
@@ -296,7 +297,8 @@ fn dump_error(
     pickler: &mut Pickler<'_>,
 ) -> Result<(), PickleError> {
     let start = pickler.output.len();
-    let mut types = (0_u16..).zip(ErrorType::all(pickler.dispatch_table));
+    // What is behind the last number, in the table of a program that has registered so many, travels as text.
+    let mut types = (0..=u16::MAX).zip(ErrorType::all(pickler.dispatch_table));
     if let Some((number, error_type)) = types.find(|(_, it)| (it.is_type_of)(error)) {
         number.dump(pickler)?;
         if pickler.nest(|it| (error_type.dump)(error, it)).is_ok() {

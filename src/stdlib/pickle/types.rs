@@ -198,7 +198,11 @@ dump! {
         }
         (value.start(), value.end()).dump(pickler)
     };
-    [T: Dump, const N: usize] [T; N]: |value, pickler| T::dump_slice(value, pickler);
+    [T: Dump, const N: usize] [T; N]: |value, pickler| {
+        // As many bytes as there are elements, at least.
+        pickler.reserve(N)?;
+        T::dump_slice(value, pickler)
+    };
 }
 
 load! {
