@@ -132,6 +132,9 @@ fn numbers() {
         let number = f64::from_bits(bits);
         assert_eq!(there_and_back(&number).to_bits(), bits);
     }
+    let bits = [0x7F80_0001, 0xFFC1_2345, 0xFF80_0001_u32];
+    let back = there_and_back(&bits.map(f32::from_bits).to_vec());
+    assert_eq!(back.into_iter().map(f32::to_bits).collect::<Vec<_>>(), bits);
     assert_eq!(there_and_back(&-0.0_f32).to_bits(), (-0.0_f32).to_bits());
     all_the_same(&[NonZeroU8::new(1), NonZeroU8::new(255), None]);
     same((NonZeroI8::new(-1), NonZeroU16::new(2), NonZeroI16::new(-2)));
@@ -301,6 +304,11 @@ fn collections() {
     same([[1_u8; 3]; 4]);
     same([String::new(), "x".to_owned()]);
     same([(0_u8, 'x'); 100]);
+    // Of equal keys, the last one's value counts, as in Python.
+    let bytes = dumps(&[(1_u8, 'a'), (2, 'b'), (1, 'c')][..]).unwrap();
+    let pairs_left = [(1_u8, 'c'), (2, 'b')];
+    assert_eq!(loads(&bytes), Ok(HashMap::from(pairs_left)));
+    assert_eq!(loads(&bytes), Ok(BTreeMap::from(pairs_left)));
     // A type of hasher that is not the default one.
     type Hasher = std::hash::BuildHasherDefault<std::collections::hash_map::DefaultHasher>;
     same(pairs().collect::<HashMap<_, _, Hasher>>());
@@ -359,6 +367,16 @@ fn times_and_addresses() {
         UNIX_EPOCH - Duration::new(86_400, 500),
         UNIX_EPOCH + Duration::from_secs(1 << 33),
     ]);
+    // As early, and as late, as this system has it.
+    let early = (0..63).rev().fold(UNIX_EPOCH, |time, bit| {
+        let less = time.checked_sub(Duration::from_secs(1 << bit));
+        less.unwrap_or(time)
+    });
+    let late = (0..63).rev().fold(UNIX_EPOCH, |time, bit| {
+        let more = time.checked_add(Duration::from_secs(1 << bit));
+        more.unwrap_or(time)
+    });
+    all_the_same(&[early, late]);
     let far = dumps(&Ok::<_, Duration>(Duration::MAX)).unwrap();
     assert!(loads::<SystemTime>(&far).is_err());
     assert!(loads::<Duration>(&dumps(&(u64::MAX, 1_000_000_000_u32)).unwrap()).is_err());

@@ -114,6 +114,8 @@
 //! can. Each takes a few kilobytes of stack where nothing is optimized, and more if the type is
 //! large itself. Counted are the impls of `Box`, `Rc`, `Arc` and the collections: so let a type of
 //! your own load its `Box<Self>` as that, and not put what `Self::load` returns into a box.
+//! References are not counted, as fields are dumped through them: what refers to itself by
+//! references alone, in a chain of any length or in a circle, is not for [`dumps`].
 //!
 //! **Differs from CPython:** This is not Python's format, and neither reads the other's. The bytes
 //! do not name their types, so loading runs no code but that of the type that is asked for. There
