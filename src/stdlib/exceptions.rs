@@ -54,7 +54,7 @@ enum Raised {
         /// `None` once it was taken.
         payload: Mutex<Option<Box<dyn Any + Send>>>,
         /// Where an error is needed.
-        as_error: Message,
+        as_error: Text,
         /// What is known of a panic in another process.
         remote: Option<Box<dyn StdError + Send + Sync>>,
     },
@@ -91,7 +91,7 @@ impl Exception {
             None => payload.downcast_ref::<String>().cloned(),
         };
         Exception(Arc::new(Raised::Panic {
-            as_error: Message(message.as_deref().unwrap_or(NO_TEXT).to_owned()),
+            as_error: Text(message.as_deref().unwrap_or(NO_TEXT).to_owned()),
             message,
             payload: Mutex::new(Some(payload)),
             remote: None,
@@ -108,7 +108,7 @@ impl Exception {
             None => Box::new(()),
         };
         Exception(Arc::new(Raised::Panic {
-            as_error: Message(remote.to_string()),
+            as_error: Text(remote.to_string()),
             message,
             payload: Mutex::new(Some(payload)),
             remote: Some(remote),
@@ -117,7 +117,7 @@ impl Exception {
 
     /// An exception that is just a text: `Exception("text")` in Python.
     pub fn msg(text: impl Into<String>) -> Self {
-        Exception::named("Exception", Box::new(Message(text.into())))
+        Exception::named("Exception", Box::new(Text(text.into())))
     }
 
     /// The error, unless the exception is a panic. One in another process is an error as well, a
@@ -305,21 +305,21 @@ pub(super) fn drop_payload(mut payload: Box<dyn Any + Send>) {
 }
 
 /// The error inside of an exception that is just a text.
-pub(super) struct Message(pub(super) String);
+pub(super) struct Text(pub(super) String);
 
-impl fmt::Display for Message {
+impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
 }
 
-impl fmt::Debug for Message {
+impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Exception").field(&self.0).finish()
     }
 }
 
-impl StdError for Message {}
+impl StdError for Text {}
 
 /// `alloc::vec::Vec<alloc::string::String>` without the module paths: `Vec<String>`.
 pub(in super::super) fn without_paths(type_name: &str) -> String {

@@ -4,7 +4,7 @@
 //! How errors travel: std's as themselves, those that a table has as well, and what is left of any
 //! other.
 
-use super::super::exceptions::{Carried, Exception, Message, NO_TEXT};
+use super::super::exceptions::{Carried, Exception, Text, NO_TEXT};
 use super::{Dump, Load, PickleError, Pickler, Unpickler};
 use std::any::type_name;
 use std::array::TryFromSliceError;
@@ -84,7 +84,7 @@ reduce! {
         VarError::NotUnicode(text) => Some(text),
     }, |text: Option<OsString>| Some(text.map_or(VarError::NotPresent, VarError::NotUnicode));
     PickleError: |value| &value.message, |message| Some(PickleError { message });
-    Message: |value| &value.0, |text| Some(Message(text));
+    Text: |value| &value.0, |text| Some(Text(text));
     Carried: |value| &value.0, |exception| Some(Carried(exception));
 }
 
@@ -257,7 +257,7 @@ impl ErrorType {
         // "Exception" is what CPython calls it.
         let message = ErrorType {
             type_name: type_name::<Exception>,
-            ..ErrorType::of::<Message>()
+            ..ErrorType::of::<Text>()
         };
         IntoIterator::into_iter([
             ErrorType::of::<RemoteError>(),
