@@ -55,7 +55,17 @@ const KINDS: [Kind; 10] = [
     Kind::Failed,
 ];
 
+/// Does not compile unless each is where its number says.
+const NUMBERED: () = {
+    let mut n = 0;
+    while n < KINDS.len() {
+        assert!(KINDS[n] as usize == n);
+        n += 1;
+    }
+};
+
 pub(super) fn header(kind: Kind, length: usize) -> [u8; HEADER] {
+    let () = NUMBERED;
     let mut header = [0; HEADER];
     header[..3].copy_from_slice(&MARK);
     header[3] = kind as u8;
