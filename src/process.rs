@@ -356,10 +356,13 @@ impl _ExecutorManagerThread {
                 }
             }
             if connection.send(&work_item.call_item).is_err() {
-                // The worker is dying, and has not got the whole of it.
-                if let Some(in_hand) = &mut self.pool.lock().worker(self.number).in_hand {
+                // The worker has not got the whole of it.
+                let mut state = self.pool.lock();
+                let worker = state.worker(self.number);
+                if let Some(in_hand) = &mut worker.in_hand {
                     in_hand.sent = false;
                 }
+                worker.end_process();
             }
             return;
         }

@@ -812,7 +812,7 @@ fn initializers_that_fail() {
 /// the bytes is said by its last argument but one: `cut-100` ends after the worker's first 100 bytes,
 /// `flip-100` turns over some bits of the byte behind them, `insert-100` puts some bytes there,
 /// `leave-100` leaves some out, `pause-100` sends them a little later. `deaf-100` reads nothing, and replies
-/// when a [`Holder`] at port 100 lets it.
+/// when a [`Holder`] at port 100 lets it. `half-100` closes what it reads, and lives on.
 #[test]
 fn stranger_entry() {
     let arguments: Vec<_> = env::args().collect();
@@ -856,10 +856,13 @@ fn stranger_entry() {
     };
     let real = [accept(), accept()];
     drop(folder);
-    if fault == "deaf" {
+    if fault == "deaf" || fault == "half" {
         let mut greeting = [0; 16];
         (&real[0]).read_exact(&mut greeting).unwrap();
         let mut to = &pool[0];
+        if fault == "half" {
+            to.shutdown(std::net::Shutdown::Read).unwrap();
+        }
         let _ = to.write_all(&greeting);
         let _ = worker.kill();
         loop {
@@ -1004,6 +1007,29 @@ fn a_stranger_that_does_not_read() {
         steps.at("shutdown");
         pool.kill_workers();
         pool.shutdown();
+    });
+}
+
+/// What cannot be sent to it is not waited for.
+#[test]
+fn a_stranger_that_closes_one_half() {
+    watchdog("a stranger that closes one half", |steps| {
+        for length in [10, 3_000_000] {
+            steps.at(format!("{length} bytes"));
+            let holder = Holder::new();
+            let mut arguments = entry("stranger_entry");
+            arguments.push(format!("half-{}", holder.port()));
+            let pool = builder(1)
+                .worker_args(arguments)
+                .on_crash(OnCrash::FailCall)
+                .build()
+                .unwrap();
+            let call = pool.submit(echo, vec![1; length]).unwrap();
+            let died = exception(&call);
+            assert!(is::<WorkerDied>(&died), "{died:?}");
+            pool.kill_workers();
+            pool.shutdown();
+        }
     });
 }
 

@@ -11,6 +11,9 @@ use concurrent_futures::ShutdownOptions;
 use processes::*;
 use std::env;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::io::AsFd;
+use std::os::unix::net::UnixStream;
 use std::process::{exit, Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
@@ -111,6 +114,13 @@ fn stranger_entry() {
     say(&frame(HELLO, b"1"));
     let begin = received(&mut io::stdin()).unwrap();
     assert_eq!(begin.0, BEGIN);
+    let close_half = || {
+        let stdin = io::stdin().as_fd().try_clone_to_owned().unwrap();
+        UnixStream::from(stdin).shutdown(Shutdown::Read).unwrap();
+    };
+    if (fault, number) == ("half", 0) {
+        close_half();
+    }
     say(&frame(READY, &[]));
     say(&greeting);
     // It is always there.
@@ -158,6 +168,15 @@ fn stranger_entry() {
         "obstinate" => loop {
             let _ = received(&mut io::stdin());
         },
+        // Closes what it reads, at once or after a call, and goes on speaking.
+        "half" => {
+            if number > 0 {
+                next_call();
+                close_half();
+                say(&nine);
+            }
+            thread::sleep(HOUR);
+        }
         // Says that the worker has ended in a way that there may not be.
         "ends" => {
             next_call();
@@ -306,6 +325,30 @@ fn a_stranger_that_lapses() {
         let text = exception(&pool.submit(square, 3).unwrap()).to_string();
         assert!(text.contains("it has sent what is no frame"), "{text}");
         pool.shutdown();
+    });
+}
+
+/// What cannot be sent to it is not waited for: not a call, be it small or large, nor the question whether it would look
+/// into the queue.
+#[test]
+fn a_stranger_that_closes_one_half() {
+    watchdog("a stranger that closes one half", |steps| {
+        for (calls, length) in [(0, 10), (1, 10), (1, 300_000)] {
+            steps.at(format!("{length} bytes after {calls} calls"));
+            let pool = stranger("half", calls).build().unwrap();
+            for _ in 0..calls {
+                assert_eq!(pool.submit(square, 3).unwrap().result(None).unwrap(), 9);
+            }
+            let exception = exception(&pool.submit(echo, vec![1; length]).unwrap());
+            // The next of its kind takes the call for its first one.
+            let replied = exception.to_string().contains("9 bytes are needed");
+            assert!(
+                is::<WorkerDied>(&exception) || (calls > 0 && replied),
+                "{exception:?}"
+            );
+            pool.kill_workers();
+            pool.shutdown();
+        }
     });
 }
 

@@ -126,16 +126,24 @@ impl WorkerProcess {
             Some(connection) => connection.send_at_once(message),
             None => return false,
         };
-        if matches!(&sent, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+        match &sent {
+            Ok(()) => {}
             // It has replied to what it has not read. Whoever waited for it, with the lock held, would
             // wait for a stranger.
-            self.kill();
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.kill(),
+            Err(_) => self.end_process(),
         }
         sent.is_ok()
     }
 
     pub(super) fn kill(&mut self) {
         self.doomed = true;
+        self.end_process();
+    }
+
+    /// Ends the process. One that cannot be sent anything is dying; or it is a stranger, who has closed what it
+    /// reads, and lives on: what waits for its end would wait for ever.
+    pub(super) fn end_process(&self) {
         if let Some(process) = &self.process {
             process.kill();
         }
