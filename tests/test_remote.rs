@@ -234,6 +234,55 @@ fn the_status_of_the_worker_is_passed_on() {
     });
 }
 
+/// A program may ignore SIGCHLD: the system then forgets its children as they end. What a bridge says of its worker is
+/// known all the same, and nobody waits for what is forgotten.
+#[test]
+fn a_program_that_ignores_its_children() {
+    const TEST: &str = "a_program_that_ignores_its_children";
+    if is_child("ignores") {
+        watchdog("ignored children", |steps| {
+            let before = support::thread_total();
+            for (n, pool) in [tough(exec(), 1), tough_pool(1)].into_iter().enumerate() {
+                steps.at(format!("pool {n}"));
+                for round in 0..3 {
+                    assert_eq!(pool.submit(square, 5).unwrap().result(None).unwrap(), 25);
+                    let status = died(&pool.submit(exits, 3).unwrap()).status();
+                    let known = (n == 0).then_some(Some(3));
+                    assert_eq!(status.map(|it| it.code()), known, "round {round}");
+                }
+                pool.shutdown();
+            }
+            // One that ends while it starts.
+            steps.at("a command");
+            let failed = exception(&tough(vec!["true".into()], 1).submit(square, 5).unwrap());
+            let text = failed.to_string();
+            assert!(text.contains("has ended before it was a worker"), "{text}");
+            steps.at("a worker");
+            let pool = builder(1).worker_args(["--list"]).build().unwrap();
+            let failed = exception(&pool.submit(square, 5).unwrap());
+            assert!(is::<BrokenProcessPool>(&failed), "{failed:?}");
+            pool.shutdown();
+            until(steps, "no thread is left", || {
+                support::thread_total() <= before
+            });
+            println!("it works");
+        });
+        return;
+    }
+    let mut command = Command::new("env");
+    command.args([
+        "--ignore-signal=CHLD",
+        &this(),
+        "--exact",
+        TEST,
+        "--nocapture",
+    ]);
+    let output = command.env("RELIABILITY_TEST_CHILD", "ignores").output();
+    let output = output.unwrap();
+    let text = [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+    assert!(text[0].contains("it works"), "{text:?}");
+}
+
 #[test]
 fn calls_that_are_ended() {
     watchdog("calls that are ended", |steps| {

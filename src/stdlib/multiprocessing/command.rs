@@ -161,8 +161,9 @@ impl Link {
         let text = reason.unwrap_or_else(|| {
             self.shared.end_input();
             match wait(child, Instant::now() + GRACE) {
-                Some(status) => format!("it has ended before it was a worker, {status}"),
-                None => "it has closed its output before it was a worker".to_owned(),
+                Ok(Some(status)) => format!("it has ended before it was a worker, {status}"),
+                Ok(None) => "it has closed its output before it was a worker".to_owned(),
+                Err(_) => "it has ended before it was a worker".to_owned(),
             }
         });
         self.error(io::ErrorKind::Other, text)
@@ -215,7 +216,7 @@ impl Link {
     }
 
     /// Waits for the command, and kills it if it takes too long. Returns the status of the worker, if that has
-    /// arrived, or else of the command, if it has ended by itself.
+    /// arrived, or else of the command, if it has ended by itself and that can be known.
     pub(super) fn join(&self, child: &Mutex<Child>) -> io::Result<Option<ExitStatus>> {
         self.kill();
         let now = Instant::now();
@@ -224,21 +225,23 @@ impl Link {
         drop(known);
         let limit = if can_end { now + GRACE } else { now };
         let mut status = wait(child, limit);
-        if status.is_none() {
+        if let Ok(None) = status {
             let mut child = lock(child);
             kill(&mut child);
-            child.wait()?;
+            status = child.wait().map(|_| None);
         }
         let threads = mem::take(&mut *lock(&self.threads));
         if threads.is_empty() {
-            return Ok(status);
+            return status;
         }
         let last_words = || {
             let said_all = |known: &Known| known.said_all && known.ended;
             let deadline = Deadline::after(Some(LAST_WORDS));
             self.shared.known.wait_for(said_all, deadline)
         };
-        status = last_words().status.or(status);
+        if let Some(of_worker) = last_words().status {
+            status = Ok(Some(of_worker));
+        }
         let _ = self.output.shutdown(Shutdown::Both);
         let _ = self.errors.shutdown(Shutdown::Both);
         let known = last_words();
@@ -248,19 +251,23 @@ impl Link {
         for thread in threads.into_iter().filter(|_| can_end) {
             let _ = thread.join();
         }
-        Ok(status)
+        status
     }
 }
 
 /// Waits for a child until then. Nothing tells of its end, so this looks for it, ever more seldom.
-fn wait(child: &Mutex<Child>, until: Instant) -> Option<ExitStatus> {
+///
+/// # Errors
+///
+/// When it has ended, and nobody can say how: see [`kill`].
+fn wait(child: &Mutex<Child>, until: Instant) -> io::Result<Option<ExitStatus>> {
     let mut pause = Duration::from_micros(200);
     loop {
-        if let Ok(Some(status)) = lock(child).try_wait() {
-            return Some(status);
+        if let Some(status) = lock(child).try_wait()? {
+            return Ok(Some(status));
         }
         if Instant::now() >= until {
-            return None;
+            return Ok(None);
         }
         thread::sleep(pause);
         pause = (pause + pause / 4).min(Duration::from_millis(10));

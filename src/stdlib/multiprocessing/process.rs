@@ -124,7 +124,9 @@ impl Process {
             match listener.accept(secret)? {
                 Some((stream, role)) => streams[role] = Some(Arc::new(stream)),
                 None => {
-                    if !is_wanted() || lock(&self.child).try_wait()?.is_some() {
+                    // An error: it has ended, too; see `kill`.
+                    let lives = matches!(lock(&self.child).try_wait(), Ok(None));
+                    if !is_wanted() || !lives {
                         return Err(None);
                     }
                     thread::sleep(pause);
