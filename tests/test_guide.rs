@@ -135,7 +135,7 @@ const OURS: &str = r##"
 # What was dumped of a result is taken back for the exception that dumping it raised.
 20 | process.rs |  | fn _sendback_result( | truncate(start) > push(RAISED) > exception.dump(
 20 | process/registry.rs |  | pub fn freeze_support( | register(&mut registry) > spawn_main() > _process_worker( > spawn::exit(
-20 | stdlib/multiprocessing/spawn.rs | "control" | match control.read_exact | TERMINATE > exit(TERMINATED) > exit(1)
+20 | stdlib/multiprocessing/spawn.rs | "control" | let status = match control.read_exact | TERMINATE > TERMINATED > 1
 # Load, out of the hand, complete, and before anybody sees the outcome the next call; or that last.
 21 | process.rs |  | fn process_result_item( | future.load( > in_hand.take() > complete( > next_work_item() > drop(work_item) > next_work_item() > add_call_item_to_queue(
 21 | process/completion.rs | impl<T, L> Completion for Typed | fn load<'a> | result_of( > future.complete(result, last_act)

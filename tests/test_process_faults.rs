@@ -1228,6 +1228,55 @@ fn no_worker_and_no_file_outlives_a_killed_parent() {
     });
 }
 
+/// A worker that is told to end has something to say first, as do all processes; but not for ever. Here nobody reads it.
+#[test]
+fn a_worker_cannot_print_its_last_words() {
+    if is_child("last words") {
+        let mut arguments = entry("processes::worker_entry");
+        arguments.push(env::var("TOKEN").unwrap());
+        register_all();
+        let pool = ProcessPoolExecutor::builder()
+            .max_workers(2)
+            .worker_args(arguments)
+            .build()
+            .unwrap();
+        let begun: String = env::var("BEGUN").unwrap();
+        // The beginning of a line stays in the process until its end, or that of the process.
+        pool.submit(prints_and_holds, begun).unwrap();
+        // Fills the pipe.
+        let _ = pool.submit(floods, 10_000_000).unwrap().result(None);
+        return;
+    }
+    watchdog("last words", |steps| {
+        let folder = Folder::new("words");
+        let token = format!("words-{}", std::process::id());
+        let mut parent = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "a_worker_cannot_print_its_last_words"])
+            .arg("--nocapture")
+            .env("RELIABILITY_TEST_CHILD", "last words")
+            .env("TOKEN", &token)
+            .env("BEGUN", folder.path("begun"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until(steps, "it has begun", || {
+            fs::metadata(folder.path("begun")).is_ok()
+        });
+        until(steps, "there are workers", || {
+            processes_with(&token).len() == 2
+        });
+        thread::sleep(Duration::from_millis(500));
+        parent.kill().unwrap();
+        let stdout = parent.stdout.take();
+        parent.wait().unwrap();
+        until(steps, "no worker is left", || {
+            processes_with(&token).is_empty()
+        });
+        drop(stdout);
+    });
+}
+
 // ---- Programs that do it wrong
 
 #[test]

@@ -54,6 +54,7 @@ fn register(registry: &mut Registry) {
         .register(pid_after)
         .register(prints_lines)
         .register(floods)
+        .register(prints_and_holds)
         .register(grandchild)
         .register(forks)
         .register(standard_input)
@@ -358,6 +359,13 @@ pub fn variable(name: String) -> Option<String> {
 pub fn pid_after(milliseconds: u64) -> u32 {
     sleep_ms(milliseconds);
     pid()
+}
+
+/// Prints what is no line, as much as is kept until there is one, and says so. Longer than any test.
+pub fn prints_and_holds(path: String) {
+    print!("{}", "last words".repeat(102));
+    fs::write(path, "").unwrap();
+    sleep_ms(3_600_000);
 }
 
 /// Longer than any test.

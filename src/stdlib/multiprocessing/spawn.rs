@@ -37,6 +37,9 @@ pub(super) const TERMINATE: u8 = b'T';
 /// The status of a process that ended since it was asked to: what a shell makes of SIGTERM.
 const TERMINATED: i32 = 128 + 15;
 
+/// How long a worker that ends in the middle of a call may take for what a process does at its end.
+const LAST_ACTS: Duration = Duration::from_secs(1);
+
 /// Whether this process was started as a worker.
 pub(in super::super::super) fn is_forking() -> bool {
     env::args_os().last().map_or(false, |last| last == MARKER)
@@ -116,17 +119,22 @@ pub(in super::super::super) fn spawn_main() -> io::Result<Connection> {
         remove(folder);
     }
     let (messages, control) = connected?;
-    thread::Builder::new()
-        .name("control".to_owned())
-        .stack_size(64 * 1024)
-        .spawn(move || {
-            let mut control = &control;
-            let mut request = [0];
-            match control.read_exact(&mut request) {
-                Ok(()) if request == [TERMINATE] => exit(TERMINATED),
-                _ => exit(1),
-            }
-        })?;
+    let small = || thread::Builder::new().stack_size(64 * 1024);
+    small().name("control".to_owned()).spawn(move || {
+        let mut control = &control;
+        let mut request = [0];
+        let status = match control.read_exact(&mut request) {
+            Ok(()) if request == [TERMINATE] => TERMINATED,
+            _ => 1,
+        };
+        // A process that exits does some things first, in which it may wait for ever: for somebody to read
+        // the beginning of a line that a call has printed, or for what the call holds.
+        let _ = small().spawn(|| {
+            thread::sleep(LAST_ACTS);
+            process::abort()
+        });
+        exit(status)
+    })?;
     Ok(messages)
 }
 
