@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -1491,6 +1492,74 @@ fn a_relative_folder_for_temporary_files() {
     }
     let ended = child("a_relative_folder_for_temporary_files", "relative", "");
     assert!(ended.stdout.contains("it works"), "{ended:?}");
+}
+
+/// Whoever comes to a loopback address, and says little or nothing, does not keep the worker waiting, nor the pool.
+#[test]
+fn strangers_on_a_loopback_address() {
+    if is_child("loopback") {
+        watchdog("strangers", |steps| {
+            env::set_var("TMPDIR", "relative");
+            register_all();
+            let pool = ProcessPoolExecutor::builder().max_workers(1);
+            let pool = pool.worker_args(entry("never_ready_entry"));
+            let pool = pool.build().unwrap();
+            let call = pool.submit(square, 1).unwrap();
+            let mut port = None;
+            until(steps, "it listens", || {
+                port = listening().pop();
+                port.is_some()
+            });
+            let connect = || TcpStream::connect(("127.0.0.1", port.unwrap())).unwrap();
+            // It has something to say every second, and would be done after a minute.
+            let mut slow = connect();
+            let speaker = thread::spawn(move || {
+                while slow.write_all(b"x").is_ok() {
+                    thread::sleep(Duration::from_millis(900));
+                }
+            });
+            thread::sleep(Duration::from_millis(500));
+            let silent: Vec<_> = (0..20).map(|_| connect()).collect();
+            pool.kill_workers();
+            steps.at("shutdown");
+            let before = Instant::now();
+            pool.shutdown();
+            let took = before.elapsed();
+            assert!(call.cancelled());
+            drop(silent);
+            speaker.join().unwrap();
+            assert!(took < Duration::from_secs(30), "{took:?}");
+            println!("it works");
+        });
+        return;
+    }
+    let ended = child("strangers_on_a_loopback_address", "loopback", "");
+    assert!(ended.stdout.contains("it works"), "{ended:?}");
+}
+
+/// The ports at which this process listens.
+fn listening() -> Vec<u16> {
+    let sockets: Vec<_> = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .filter_map(|link| {
+            Some(
+                link.to_str()?
+                    .strip_prefix("socket:[")?
+                    .strip_suffix(']')?
+                    .to_owned(),
+            )
+        })
+        .collect();
+    let table = fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let lines = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines
+        .filter(|line| line[3] == "0A" && sockets.iter().any(|inode| inode == line[9]))
+        .map(|line| u16::from_str_radix(line[1].rsplit(':').next().unwrap(), 16).unwrap())
+        .collect()
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 #[cfg(unix)]
 use std::sync::Arc;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A stream between two processes. Any thread may read it while another one writes.
 pub(in super::super::super) enum Connection {
@@ -402,11 +402,8 @@ impl Listener {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error),
         };
-        // A stranger on a loopback address may connect and say nothing.
-        connection.set_read_timeout(Some(Duration::from_secs(2)))?;
         let mut greeting = vec![0; secret.len() + 1];
-        let mut stream = &connection;
-        if stream.read_exact(&mut greeting).is_err() {
+        if read_in_time(&connection, &mut greeting).is_err() {
             return Ok(None);
         }
         connection.set_read_timeout(None)?;
@@ -417,6 +414,24 @@ impl Listener {
         let known = differences.fold(0, |all, (a, b)| all | (a ^ b)) == 0;
         Ok(Some((connection, role)).filter(|_| known && role <= Role::Control as usize))
     }
+}
+
+/// Fills the buffer, within two seconds in all: a stranger on a loopback address may connect and say nothing, or
+/// now and then a byte.
+fn read_in_time(mut connection: &Connection, mut buffer: &mut [u8]) -> io::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while !buffer.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // An error: it is zero.
+        connection.set_read_timeout(Some(left))?;
+        match connection.read(buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => buffer = &mut buffer[n..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Connects to a parent: in a folder, or at an address.
