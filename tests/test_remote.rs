@@ -252,6 +252,17 @@ fn a_program_that_ignores_its_children() {
                 }
                 pool.shutdown();
             }
+            // A bridge may ignore them, too.
+            steps.at("a bridge");
+            let pool = tough(words(&["env"]), 1);
+            assert_eq!(pool.submit(square, 5).unwrap().result(None).unwrap(), 25);
+            let text = died(&pool.submit(exits, 3).unwrap()).to_string();
+            let expected = "how the worker has ended is not known: No child";
+            assert!(text.contains(expected), "{text}");
+            pool.shutdown();
+            let ends = by(words(&["env"]), 1).worker_args(["--list"]).build();
+            let text = exception(&ends.unwrap().submit(square, 5).unwrap()).to_string();
+            assert!(text.contains("ended before it was"), "{text}");
             // One that ends while it starts.
             steps.at("a command");
             let failed = exception(&tough(vec!["true".into()], 1).submit(square, 5).unwrap());

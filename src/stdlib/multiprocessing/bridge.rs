@@ -95,7 +95,7 @@ fn serve(output: &Arc<Output>) -> io::Result<Option<ExitStatus>> {
         Err(None) => {
             let text = match process.join() {
                 Ok(status) => format!("the worker has ended while it was starting, {status}"),
-                Err(error) => error.to_string(),
+                Err(_) => "the worker has ended while it was starting".to_owned(),
             };
             let _ = printed.recv_timeout(LAST_WORDS);
             return Err(io::Error::new(io::ErrorKind::Other, text));
@@ -104,7 +104,10 @@ fn serve(output: &Arc<Output>) -> io::Result<Option<ExitStatus>> {
     parent.acquire().messages = Some(Arc::clone(&messages));
     output.send(&frame(Kind::Ready, &[]))?;
     copy(Kind::Data, &*messages, output);
-    let status = process.join()?;
+    let status = process.join().map_err(|error| {
+        let text = format!("how the worker has ended is not known: {error}");
+        io::Error::new(error.kind(), text)
+    })?;
     let _ = printed.recv_timeout(LAST_WORDS);
     output.send(&frame(Kind::Ended, &raw(status).to_le_bytes()))?;
     Ok(Some(status))
