@@ -15,9 +15,10 @@
 //! at once, in the middle of a call, too. So no worker outlives its parent.
 //!
 //! The parent listens on a Unix socket in a private folder, or, where that cannot be (Windows, a folder
-//! for temporary files that is relative, full, read-only or has too long a name), on a loopback address. It does
-//! so anew for each worker, and until that worker has connected. The worker is told the folder before the
-//! folder is made, and both sides remove it: whichever is killed, the other one leaves nothing behind.
+//! for temporary files that is relative, full, read-only, or has a name that is too long or no line of text),
+//! on a loopback address. It does so anew for each worker, and until that worker has connected. The worker is
+//! told the folder before the folder is made, and both sides remove it: whichever is killed, the other one
+//! leaves nothing behind.
 //!
 //! # Workers behind a command
 //!
