@@ -19,7 +19,6 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::slice;
 use std::sync::{mpsc, Arc, Mutex, MutexGuard, Once};
 use std::thread;
 use std::time::Duration;
@@ -35,8 +34,8 @@ const HANG_LIMIT: Duration = Duration::from_secs(30);
 /// So many are shown in full.
 const MISMATCHES_SHOWN: usize = 10;
 
-/// For a scenario whose outcome depends on the threads' order.
-const TIMES_AGAIN: usize = 10;
+/// How often a scenario is replayed whose outcome depends on the threads' order.
+const TIMES: usize = 10;
 
 /// What has come of one scenario, or of one step.
 #[derive(Default)]
@@ -51,6 +50,16 @@ struct Replayed {
 }
 
 impl Replayed {
+    /// Whether the pool may just have started one worker more. One whose value has a `Drop`, or whose call
+    /// has failed, is not counted as free before that has had its chance to run, so who submits as soon as
+    /// the outcome can be seen may find none that is free.
+    fn another_worker(&self) -> bool {
+        let signs = ["initializer: note", "thread_name = ", "process_count = "];
+        self.mismatch.as_ref().map_or(false, |mismatch| {
+            signs.iter().any(|sign| mismatch.ours.contains(sign))
+        })
+    }
+
     /// What has differed before is the cause, more likely than the trouble.
     fn trouble(&mut self, ours: String) {
         let line = self.line;
@@ -103,9 +112,15 @@ fn replay(scenarios: &[Arc<Scenario>]) -> Vec<Replayed> {
         let (scenarios, progress) = (scenarios.to_vec(), Arc::clone(&progress));
         thread::spawn(move || {
             for scenario in scenarios {
-                *lock(&progress) = Replayed::default();
-                let outcome =
-                    panic::catch_unwind(AssertUnwindSafe(|| replay_one(&scenario, &progress)));
+                let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+                    for _ in 0..TIMES {
+                        *lock(&progress) = Replayed::default();
+                        replay_one(&scenario, &progress);
+                        if !lock(&progress).another_worker() {
+                            break;
+                        }
+                    }
+                }));
                 let mut replayed = std::mem::take(&mut *lock(&progress));
                 if let Err(payload) = outcome {
                     let text = payload.downcast_ref::<String>().map(String::as_str);
@@ -279,14 +294,6 @@ fn paths() -> Vec<PathBuf> {
     }
 }
 
-/// Whether the pool may just have started one worker more. One whose value has a `Drop` is not counted as
-/// free before that has had its chance to run, so who submits as soon as the value can be seen may find
-/// none that is free. It depends on the threads' order, so that such a scenario is replayed again.
-fn another_worker(scenario: &Scenario, replayed: &Replayed) -> bool {
-    let mismatch = replayed.mismatch.as_ref();
-    scenario.kind == "initializer" && mismatch.map_or(false, |it| it.ours == "initializer: note")
-}
-
 /// Replays all scenarios. An error is the report on those that differ.
 fn replay_all(recording: Recording) -> (String, Result<(), String>) {
     let mut lines = 0;
@@ -296,13 +303,7 @@ fn replay_all(recording: Recording) -> (String, Result<(), String>) {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     let count = recording.scenarios.len();
     let scenarios: Vec<_> = recording.scenarios.into_iter().map(Arc::new).collect();
-    for (scenario, mut replayed) in scenarios.iter().zip(replay(&scenarios)) {
-        for _ in 0..TIMES_AGAIN {
-            if !another_worker(scenario, &replayed) {
-                break;
-            }
-            replayed = replay(slice::from_ref(scenario)).remove(0);
-        }
+    for (scenario, replayed) in scenarios.iter().zip(replay(&scenarios)) {
         lines += replayed.lines;
         uses.add(&replayed.uses);
         if let Some(mismatch) = replayed.mismatch {
