@@ -31,7 +31,7 @@ mod state;
 
 use self::builder::Initializer;
 use self::command::Commands;
-use self::completion::{abandon, cancel_all, Completion};
+use self::completion::{follow_up, mark_failed, Completion};
 use self::returns::Returns;
 use self::state::{Executing, InHand, Shutdown, WorkerProcess};
 use super::_base::{
@@ -345,7 +345,7 @@ impl _ExecutorManagerThread {
             if !work_item.future.set_running_or_notify_cancel() {
                 self.pool.lock().worker(self.number).in_hand = None;
                 // Perhaps the last to have its future, which may have a result by somebody else.
-                abandon(work_item, |_| {});
+                LOGGER.log_panic("Exception in worker", || drop(work_item));
                 next = self.next_work_item();
                 continue;
             }
@@ -496,6 +496,7 @@ impl _ExecutorManagerThread {
                 state.fail_all(&Exception::new(error), &mut failed);
             }
         }
+        let failed = mark_failed(failed);
         state.events += 1;
         let ended = state.take_ended();
         state.ended.push(worker.thread);
@@ -503,9 +504,7 @@ impl _ExecutorManagerThread {
         if let Some((message, exception)) = command_failure {
             LOGGER.exception(&message, &exception);
         }
-        for (work_item, exception) in failed {
-            abandon(work_item, |future| future.set_exception(exception));
-        }
+        follow_up(failed);
         LOGGER.log_panic("Exception in initializer", || drop(cause));
         ended.iter().for_each(|thread| thread.join(Deadline::Never));
     }
@@ -849,7 +848,7 @@ impl Pool {
         let cancelled = state.shut_down(by, options.cancel_futures);
         let wait = options.wait && !state.is_managed_here();
         state.notify_all();
-        cancel_all(cancelled);
+        follow_up(cancelled);
         if !wait {
             return Ok(());
         }
@@ -881,7 +880,16 @@ impl Pool {
         let cancelled = state.shut_down(Shutdown::Executor, true);
         // First, as a callback of a call that is cancelled may wait for one that runs.
         state.processes.values_mut().for_each(operation);
+        // What is left was marked as running from outside, and nobody will run it.
+        let died = WorkerDied {
+            pid: None,
+            status: None,
+            note: None,
+        };
+        let mut failed = Vec::new();
+        state.fail_all(&Exception::new(died), &mut failed);
+        let failed = mark_failed(failed);
         state.notify_all();
-        cancel_all(cancelled);
+        follow_up(cancelled.into_iter().chain(failed));
     }
 }

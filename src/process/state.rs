@@ -243,19 +243,26 @@ impl Executing {
         worker.send(&Message::of_bytes(&[SUMMONS]));
     }
 
-    /// Takes no more calls from here on, and lets the idle workers end. Returns the calls that are to be
-    /// cancelled.
-    pub(super) fn shut_down(&mut self, by: Shutdown, cancel_futures: bool) -> VecDeque<Item> {
+    /// Takes no more calls from here on, and lets the idle workers end. Returns the calls that were cancelled,
+    /// for [`follow_up`](super::completion::follow_up).
+    pub(super) fn shut_down(&mut self, by: Shutdown, cancel_futures: bool) -> Vec<Item> {
         self.shutdown = self.shutdown.or(Some(by));
         for number in mem::take(&mut self.idle) {
             self.worker(number).retire();
         }
         self.events += 1;
+        let mut cancelled = Vec::new();
         if cancel_futures {
-            mem::take(&mut self.work_items)
-        } else {
-            VecDeque::new()
+            for work_item in mem::take(&mut self.work_items) {
+                if work_item.future.mark_cancelled() {
+                    cancelled.push(work_item);
+                } else {
+                    // Marked as running from outside. Nobody but a worker can bring it to an end.
+                    self.work_items.push_back(work_item);
+                }
+            }
         }
+        cancelled
     }
 
     /// Takes all calls out of the queue, to fail with this.
