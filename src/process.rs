@@ -18,6 +18,7 @@
 //! and so its death blames one call at most.
 
 mod builder;
+mod call_item;
 mod command;
 mod completion;
 mod deadlines;
@@ -125,9 +126,10 @@ const FAILED_STARTS: usize = 3;
 
 /// A submitted call: its future, and the message that asks a worker for it.
 ///
-/// CPython: `_WorkItem` and `_CallItem` in `process.py`.
+/// CPython: `_WorkItem` in `process.py`.
 struct _WorkItem<F: ?Sized = dyn Completion> {
-    call_item: Message,
+    /// The future has a weak reference to it.
+    call_item: Arc<_CallItem>,
     options: CallOptions,
     /// How often it came back to the queue.
     returns: Mutex<Returns>,
@@ -136,13 +138,10 @@ struct _WorkItem<F: ?Sized = dyn Completion> {
 
 type Item = Arc<_WorkItem>;
 
-impl _WorkItem {
-    /// Whether the message is sure to find room in the stream to an idle worker, so that to write it does
-    /// not block, whatever the worker is at.
-    fn is_small(&self) -> bool {
-        self.call_item.len() <= 4096
-    }
-}
+/// What a worker is sent; nothing, once nobody will send it any more.
+///
+/// CPython: `_CallItem` in `process.py`.
+struct _CallItem(Mutex<Message>);
 
 /// Calls a function once for each of several arguments, up to the first that fails. In the reply, each
 /// result has a `RETURNED` or `RAISED` before it.
@@ -355,7 +354,8 @@ impl _ExecutorManagerThread {
                     state.notify_all();
                 }
             }
-            if connection.send(&work_item.call_item).is_err() {
+            let sent = work_item.call_item.lend(|it| connection.send(it));
+            if sent.is_err() {
                 // The worker is dying, and has not got the whole of it.
                 if let Some(in_hand) = &mut self.pool.lock().worker(self.number).in_hand {
                     in_hand.sent = false;
@@ -409,6 +409,8 @@ impl _ExecutorManagerThread {
         worker.tasks += 1;
         drop(state);
         drop(in_hand);
+        // As what a closure in a thread pool has captured, before anybody sees the result.
+        work_item.call_item.discard();
         // While code of the user's runs here, nobody reads what the worker replies. So it gets the next call,
         // or counts as idle, only when there is no such code to run any more.
         let mut next = None;
@@ -604,9 +606,9 @@ struct Pool {
     /// Counts the pools of this process, for the names of threads.
     number: usize,
     /// An outer lock, as the shutdown lock of a thread pool is. Directly under it only futures' conditions,
-    /// a thread's id and end, a process's handle and streams, the spare memory of messages, and how often a
-    /// call has come back are locked. A worker's manager locks it under the condition of the future that it
-    /// completes, which nobody else locks under this one.
+    /// a thread's id and end, a process's handle and streams, a call's message, the spare memory of messages,
+    /// and how often a call has come back are locked. A worker's manager locks it under the condition of the
+    /// future that it completes, which nobody else locks under this one.
     shutdown_lock: Condition<Executing>,
 }
 
@@ -693,11 +695,11 @@ impl Pool {
             self.watch_deadlines(&mut state)?;
         }
         match state.idle.pop() {
-            Some(number) if work_item.is_small() => {
+            Some(number) if work_item.call_item.is_small() => {
                 // Nobody else has the future yet, so it was not cancelled.
                 work_item.future.set_running_or_notify_cancel();
                 let worker = state.worker(number);
-                let sent = worker.send(&work_item.call_item);
+                let sent = work_item.call_item.lend(|it| worker.send(it));
                 worker.in_hand = Some(InHand::new(work_item, sent));
                 if timeout.map_or(false, |timeout| state.set_deadline(number, timeout)) {
                     state.notify_all();

@@ -1,15 +1,16 @@
-//! Calls of a process pool that end without a result: in which order that is done, and what runs meanwhile.
+//! Calls of a process pool that end without a result: in which order that is done, what runs meanwhile, and what is
+//! kept.
 #![cfg(target_os = "linux")]
 
 mod processes;
 mod support;
 
 use concurrent_futures::process::{BrokenProcessPool, OnCrash, ProcessPoolExecutor, WorkerDied};
-use concurrent_futures::{set_logger, Future, ShutdownOptions};
+use concurrent_futures::{set_logger, Future, ShutdownOptions, State};
 use processes::*;
 use std::sync::{mpsc, Arc, Barrier, Mutex};
 use std::thread;
-use support::{child, is_child, rounds, watchdog};
+use support::{child, is_child, process_status, rounds, watchdog};
 
 /// Two futures, each of which waits for the other one in a callback.
 fn wait_for_each_other(one: &Future<u64>, other: &Future<u64>) -> mpsc::Receiver<bool> {
@@ -173,5 +174,85 @@ fn a_queued_call_that_was_marked_as_running_ends_by_force() {
             assert!(is::<WorkerDied>(&exception(&marked)));
             pool.shutdown();
         }
+    });
+}
+
+// ---- What is kept
+
+const LARGE: usize = 100 << 20;
+
+/// In kB.
+fn memory() -> usize {
+    process_status("VmRSS:")
+}
+
+/// In a process of its own, as this looks at the memory of the whole process.
+fn alone(test: &str, body: impl FnOnce()) {
+    if is_child("alone") {
+        return body();
+    }
+    let ended = child(test, "alone", "");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+/// No worker comes by.
+#[test]
+fn the_message_of_a_cancelled_call_is_freed() {
+    alone("the_message_of_a_cancelled_call_is_freed", || {
+        let pool = pool(1);
+        let holder = Holder::new();
+        let running = pool.submit(hold, holder.port()).unwrap();
+        let held = holder.entered();
+        let before = memory();
+        let cancelled = pool.submit(echo, vec![1; LARGE]).unwrap();
+        assert!(memory() > before + (LARGE >> 11));
+        assert!(cancelled.cancel());
+        let after = memory();
+        assert!(after < before + (LARGE >> 11), "{before} kB, {after} kB");
+        drop(held);
+        running.result(None).unwrap();
+        pool.shutdown();
+    });
+}
+
+/// As a closure in a thread pool, before its result is seen.
+#[test]
+fn the_message_of_a_call_that_ran_is_freed() {
+    alone("the_message_of_a_call_that_ran_is_freed", || {
+        let pool = pool(1);
+        pool.submit(square, 1).unwrap().result(None).unwrap();
+        let before = memory();
+        let ran = pool.submit(bytes_for, (vec![1; LARGE], 1)).unwrap();
+        let (sender, receiver) = mpsc::channel();
+        ran.add_done_callback(move |_| sender.send(memory()).unwrap());
+        let after = receiver.recv().unwrap();
+        assert!(after < before + (LARGE >> 11), "{before} kB, {after} kB");
+        pool.shutdown();
+    });
+}
+
+/// Between two attempts.
+#[test]
+fn the_message_of_a_call_that_came_back_is_freed() {
+    alone("the_message_of_a_call_that_came_back_is_freed", || {
+        let holder = Holder::new();
+        let pool = builder(1)
+            .initializer(hold, holder.port())
+            .on_crash(OnCrash::Retry(1))
+            .build()
+            .unwrap();
+        let before = memory();
+        let call = pool.submit(hold_with, (vec![1; LARGE], holder.port()));
+        let call = call.unwrap();
+        drop(holder.entered());
+        kill(holder.entered().pid, "KILL");
+        let initializing = holder.entered();
+        assert_eq!(call.state(), State::Pending);
+        assert!(memory() > before + (LARGE >> 11));
+        assert!(call.cancel());
+        let after = memory();
+        assert!(after < before + (LARGE >> 11), "{before} kB, {after} kB");
+        drop(initializing);
+        pool.shutdown();
     });
 }

@@ -20,7 +20,7 @@ pub(super) trait Completion: Send + Sync {
     fn mark_cancelled(&self) -> bool;
     /// Fails the call, up to what is the user's code, unless somebody else has completed it.
     fn mark_failed(&self, exception: Exception);
-    /// Calls the callbacks of a future that is done, but for those that were called.
+    /// Drops the message of a future that is done, and calls the callbacks, but for those that were called.
     fn follow_up(&self);
 }
 

@@ -86,7 +86,8 @@ fn register(registry: &mut Registry) {
         .register(call_back)
         .register(touch_and_abort_at_3)
         .register(takes_half)
-        .register(takes_slow);
+        .register(takes_slow)
+        .register(hold_with);
 }
 
 /// The arguments that lead to a test function of this binary, as a worker.
@@ -508,6 +509,10 @@ pub fn hold(port: u16) -> u32 {
     stream.write_all(&process::id().to_le_bytes()).unwrap();
     let _ = stream.read(&mut [0]);
     process::id()
+}
+
+pub fn hold_with(_: Vec<u8>, port: u16) -> u32 {
+    hold(port)
 }
 
 pub fn hold_and_abort(port: u16) -> u32 {
