@@ -82,7 +82,7 @@ fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
 /// done. From then on, `submit` returns [`SubmitError::InterpreterShutdown`].
 ///
 /// It is meant for the end of the program, and [`at_exit`](super::at_exit) calls it there. Called in a
-/// callback of any process pool's future, it waits for nobody.
+/// callback that runs on a thread of any process pool, it waits for nobody.
 ///
 /// CPython: `_python_exit` in `process.py`.
 pub fn _python_exit() {
@@ -798,8 +798,8 @@ impl ProcessPoolExecutor {
     /// `cancel_futures`, calls that have not started are cancelled, and their callbacks are called on this
     /// thread.
     ///
-    /// **Differs from CPython:** called in a callback of one of the pool's own futures, it does not wait,
-    /// since the thread that it runs on is one of those that it would wait for.
+    /// **Differs from CPython:** called in a callback that runs on a thread of the pool's own, it does not wait,
+    /// since that thread is one of those that it would wait for.
     ///
     /// CPython: `ProcessPoolExecutor.shutdown` in `process.py`.
     pub fn shutdown_with(&self, options: ShutdownOptions) {
@@ -848,17 +848,24 @@ impl Pool {
         let mut state = self.lock();
         let total = state.processes.len();
         let cancelled = state.shut_down(by, options.cancel_futures);
-        let wait = options.wait && !state.is_managed_here();
+        // A manager cannot wait for its own end.
+        let managed_here = state.is_managed_here();
         state.notify_all();
         follow_up(cancelled);
-        if !wait {
+        if !options.wait {
             return Ok(());
         }
+        let deadline = if managed_here {
+            Deadline::Now
+        } else {
+            deadline
+        };
+        let late = |alive: usize| Err(TimeoutError::workers(alive, total.max(alive)));
         let state = self
             .shutdown_lock
             .wait_for(|state| state.processes.is_empty(), deadline);
         if !state.processes.is_empty() {
-            return Err(TimeoutError::workers(state.processes.len(), total));
+            return late(state.processes.len());
         }
         drop(state);
         // Without processes, the watchdog has nothing to wait for. A manager may have callbacks to call.
@@ -870,7 +877,7 @@ impl Pool {
         ended.iter().for_each(|thread| thread.join(deadline));
         match ended.iter().filter(|thread| thread.is_alive()).count() {
             0 => Ok(()),
-            alive => Err(TimeoutError::workers(alive, total.max(alive))),
+            alive => late(alive),
         }
     }
 
@@ -882,15 +889,7 @@ impl Pool {
         let cancelled = state.shut_down(Shutdown::Executor, true);
         // First, as a callback of a call that is cancelled may wait for one that runs.
         state.processes.values_mut().for_each(operation);
-        // What is left was marked as running from outside, and nobody will run it.
-        let died = WorkerDied {
-            pid: None,
-            status: None,
-            note: None,
-        };
-        let mut failed = Vec::new();
-        state.fail_all(&Exception::new(died), &mut failed);
-        let failed = mark_failed(failed);
+        let failed = state.fail_marked();
         state.notify_all();
         follow_up(cancelled.into_iter().chain(failed));
     }

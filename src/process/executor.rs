@@ -207,7 +207,8 @@ impl ProcessPoolExecutor {
     /// # Errors
     ///
     /// If that is not so; the error says of how many. They go on, and can be waited for again, or
-    /// [killed](ProcessPoolExecutor::kill_workers).
+    /// [killed](ProcessPoolExecutor::kill_workers). Also in a callback that runs on a thread of the pool's own, which
+    /// cannot wait for its own end.
     ///
     /// CPython: none.
     pub fn shutdown_timeout(&self, options: ShutdownOptions) -> Result<(), TimeoutError> {

@@ -8,7 +8,8 @@ use super::super::stdlib::multiprocessing::connection::{Connection, Message};
 use super::super::stdlib::multiprocessing::process::Process;
 use super::super::stdlib::threading::Thread;
 use super::command::Usage;
-use super::{BrokenProcessPool, Item, SUMMONS};
+use super::completion::mark_failed;
+use super::{BrokenProcessPool, Item, WorkerDied, SUMMONS};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::mem;
@@ -269,6 +270,19 @@ impl Executing {
     pub(super) fn fail_all(&mut self, exception: &Exception, failed: &mut Vec<(Item, Exception)>) {
         let work_items = mem::take(&mut self.work_items);
         failed.extend(work_items.into_iter().map(|item| (item, exception.clone())));
+    }
+
+    /// Fails what `shut_down` could not cancel, since it was marked as running from outside, and nobody will run.
+    /// Returns it for [`follow_up`](super::completion::follow_up).
+    pub(super) fn fail_marked(&mut self) -> Vec<Item> {
+        let died = WorkerDied {
+            pid: None,
+            status: None,
+            note: None,
+        };
+        let mut failed = Vec::new();
+        self.fail_all(&Exception::new(died), &mut failed);
+        mark_failed(failed)
     }
 
     /// Breaks the pool, unless it is broken, and returns what its calls fail with. Those in the queue are
