@@ -87,7 +87,9 @@ fn register(registry: &mut Registry) {
         .register(touch_and_abort_at_3)
         .register(takes_half)
         .register(takes_slow)
-        .register(hold_with);
+        .register(hold_with)
+        .register(late_death)
+        .register(takes_bytes);
 }
 
 /// The arguments that lead to a test function of this binary, as a worker.
@@ -364,6 +366,18 @@ pub fn pid_after(milliseconds: u64) -> u32 {
 /// Longer than any test.
 pub fn takes_a_while(_: String) {
     sleep_ms(3_600_000);
+}
+
+/// Dies, or does not, as the number of bytes says.
+pub fn late_death(bytes: Vec<u8>) -> u64 {
+    if bytes.len() % 3 == 0 {
+        process::abort();
+    }
+    1
+}
+
+pub fn takes_bytes(bytes: Vec<u8>) -> u64 {
+    bytes.len() as u64
 }
 
 /// Prints so many lines, each of the same text so many times, in pieces.
