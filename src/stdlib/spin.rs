@@ -12,7 +12,7 @@
 //! - An *offer* gives the processor to whoever can run. That is the fastest if the thread that is waited
 //!   for needs this very processor.
 //!
-//! If a thread's last wait ended with its first offer, the next one skips the busy rounds; every
+//! If a thread's last wait did not end in a busy round, the next one skips these; every
 //! [`BUSY_EVERY`]th tries them again, in case things have changed.
 //!
 //! On a busy machine, an offer costs as long as the others are given the processor, which is
@@ -36,9 +36,17 @@ const BUSY_EVERY: u32 = 16;
 /// threads that take turns. It does so when it wakes one of them, so the next wait is a sleep.
 const MAX_OFFERS: u32 = 32;
 
+/// How a thread's last waits ended.
+#[derive(Clone, Copy, Default)]
+struct Past {
+    /// How many in a row ended with the first offer of the processor.
+    offers: u32,
+    /// How many in a row did not end in a busy round, modulo [`BUSY_EVERY`].
+    others: u32,
+}
+
 thread_local! {
-    /// How many waits of this thread in a row ended with its first offer of the processor.
-    static OFFERS: Cell<u32> = const { Cell::new(0) };
+    static PAST: Cell<Past> = const { Cell::new(Past { offers: 0, others: 0 }) };
 }
 
 /// Calls `look` a few times, until it finds what it looks for. After `None`, the caller is to sleep.
@@ -49,14 +57,14 @@ pub(super) fn spin<R>(
     may_offer: impl Fn() -> bool,
 ) -> Option<R> {
     // An error: the thread is at its end, on a platform without thread-locals of its own.
-    let offers = OFFERS.try_with(|offers| offers.replace(0)).unwrap_or(0);
-    if offers == MAX_OFFERS {
+    let past = PAST.try_with(Cell::take).unwrap_or_default();
+    if past.offers == MAX_OFFERS {
         return None;
     }
-    let busy_rounds = if offers % BUSY_EVERY == 0 {
-        BUSY_ROUNDS
-    } else {
-        0
+    let busy_rounds = if past.others == 0 { BUSY_ROUNDS } else { 0 };
+    let others = (past.others + 1) % BUSY_EVERY;
+    let remember = |offers| {
+        let _ = PAST.try_with(|cell| cell.set(Past { offers, others }));
     };
     for round in 0..ROUNDS {
         if round < busy_rounds {
@@ -66,14 +74,16 @@ pub(super) fn spin<R>(
         } else if may_offer() {
             thread::yield_now();
         } else {
-            return None;
+            break;
         }
         if let Some(found) = look() {
-            if round == busy_rounds {
-                let _ = OFFERS.try_with(|cell| cell.set(offers + 1));
+            if round >= busy_rounds {
+                let first = round == busy_rounds;
+                remember(if first { past.offers + 1 } else { 0 });
             }
             return Some(found);
         }
     }
+    remember(0);
     None
 }
