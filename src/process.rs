@@ -18,6 +18,7 @@
 //! and so its death blames one call at most.
 
 mod builder;
+mod call_item;
 mod command;
 mod completion;
 mod deadlines;
@@ -31,7 +32,7 @@ mod state;
 
 use self::builder::Initializer;
 use self::command::Commands;
-use self::completion::{abandon, cancel_all, Completion};
+use self::completion::{follow_up, mark_failed, Completion};
 use self::returns::Returns;
 use self::state::{Executing, InHand, Shutdown, WorkerProcess};
 use super::_base::{
@@ -81,7 +82,7 @@ fn global<R>(f: impl FnOnce(&mut Global) -> R) -> R {
 /// done. From then on, `submit` returns [`SubmitError::InterpreterShutdown`].
 ///
 /// It is meant for the end of the program, and [`at_exit`](super::at_exit) calls it there. Called in a
-/// callback of any process pool's future, it waits for nobody.
+/// callback that runs on a thread of any process pool, it waits for nobody.
 ///
 /// CPython: `_python_exit` in `process.py`.
 pub fn _python_exit() {
@@ -125,9 +126,10 @@ const FAILED_STARTS: usize = 3;
 
 /// A submitted call: its future, and the message that asks a worker for it.
 ///
-/// CPython: `_WorkItem` and `_CallItem` in `process.py`.
+/// CPython: `_WorkItem` in `process.py`.
 struct _WorkItem<F: ?Sized = dyn Completion> {
-    call_item: Message,
+    /// The future has a weak reference to it.
+    call_item: Arc<_CallItem>,
     options: CallOptions,
     /// How often it came back to the queue.
     returns: Mutex<Returns>,
@@ -136,13 +138,10 @@ struct _WorkItem<F: ?Sized = dyn Completion> {
 
 type Item = Arc<_WorkItem>;
 
-impl _WorkItem {
-    /// Whether the message is sure to find room in the stream to an idle worker, so that to write it does
-    /// not block, whatever the worker is at.
-    fn is_small(&self) -> bool {
-        self.call_item.len() <= 4096
-    }
-}
+/// What a worker is sent; nothing, once nobody will send it any more.
+///
+/// CPython: `_CallItem` in `process.py`.
+struct _CallItem(Mutex<Message>);
 
 /// Calls a function once for each of several arguments, up to the first that fails. In the reply, each
 /// result has a `RETURNED` or `RAISED` before it.
@@ -345,7 +344,7 @@ impl _ExecutorManagerThread {
             if !work_item.future.set_running_or_notify_cancel() {
                 self.pool.lock().worker(self.number).in_hand = None;
                 // Perhaps the last to have its future, which may have a result by somebody else.
-                abandon(work_item, |_| {});
+                LOGGER.log_panic("Exception in worker", || drop(work_item));
                 next = self.next_work_item();
                 continue;
             }
@@ -355,7 +354,8 @@ impl _ExecutorManagerThread {
                     state.notify_all();
                 }
             }
-            if connection.send(&work_item.call_item).is_err() {
+            let sent = work_item.call_item.lend(|it| connection.send(it));
+            if sent.is_err() {
                 // The worker has not got the whole of it.
                 let mut state = self.pool.lock();
                 let worker = state.worker(self.number);
@@ -412,6 +412,8 @@ impl _ExecutorManagerThread {
         worker.tasks += 1;
         drop(state);
         drop(in_hand);
+        // As what a closure in a thread pool has captured, before anybody sees the result.
+        work_item.call_item.discard();
         // While code of the user's runs here, nobody reads what the worker replies. So it gets the next call,
         // or counts as idle, only when there is no such code to run any more.
         let mut next = None;
@@ -499,6 +501,7 @@ impl _ExecutorManagerThread {
                 state.fail_all(&Exception::new(error), &mut failed);
             }
         }
+        let failed = mark_failed(failed);
         state.events += 1;
         let ended = state.take_ended();
         state.ended.push(worker.thread);
@@ -506,9 +509,7 @@ impl _ExecutorManagerThread {
         if let Some((message, exception)) = command_failure {
             LOGGER.exception(&message, &exception);
         }
-        for (work_item, exception) in failed {
-            abandon(work_item, |future| future.set_exception(exception));
-        }
+        follow_up(failed);
         LOGGER.log_panic("Exception in initializer", || drop(cause));
         ended.iter().for_each(|thread| thread.join(Deadline::Never));
     }
@@ -608,9 +609,9 @@ struct Pool {
     /// Counts the pools of this process, for the names of threads.
     number: usize,
     /// An outer lock, as the shutdown lock of a thread pool is. Directly under it only futures' conditions,
-    /// a thread's id and end, a process's handle and streams, the spare memory of messages, and how often a
-    /// call has come back are locked. A worker's manager locks it under the condition of the future that it
-    /// completes, which nobody else locks under this one.
+    /// a thread's id and end, a process's handle and streams, a call's message, the spare memory of messages,
+    /// and how often a call has come back are locked. A worker's manager locks it under the condition of the
+    /// future that it completes, which nobody else locks under this one.
     shutdown_lock: Condition<Executing>,
 }
 
@@ -697,11 +698,11 @@ impl Pool {
             self.watch_deadlines(&mut state)?;
         }
         match state.idle.pop() {
-            Some(number) if work_item.is_small() => {
+            Some(number) if work_item.call_item.is_small() => {
                 // Nobody else has the future yet, so it was not cancelled.
                 work_item.future.set_running_or_notify_cancel();
                 let worker = state.worker(number);
-                let sent = worker.send(&work_item.call_item);
+                let sent = work_item.call_item.lend(|it| worker.send(it));
                 worker.in_hand = Some(InHand::new(work_item, sent));
                 if timeout.map_or(false, |timeout| state.set_deadline(number, timeout)) {
                     state.notify_all();
@@ -800,8 +801,8 @@ impl ProcessPoolExecutor {
     /// `cancel_futures`, calls that have not started are cancelled, and their callbacks are called on this
     /// thread.
     ///
-    /// **Differs from CPython:** called in a callback of one of the pool's own futures, it does not wait,
-    /// since the thread that it runs on is one of those that it would wait for.
+    /// **Differs from CPython:** called in a callback that runs on a thread of the pool's own, it does not wait,
+    /// since that thread is one of those that it would wait for.
     ///
     /// CPython: `ProcessPoolExecutor.shutdown` in `process.py`.
     pub fn shutdown_with(&self, options: ShutdownOptions) {
@@ -850,17 +851,24 @@ impl Pool {
         let mut state = self.lock();
         let total = state.processes.len();
         let cancelled = state.shut_down(by, options.cancel_futures);
-        let wait = options.wait && !state.is_managed_here();
+        // A manager cannot wait for its own end.
+        let managed_here = state.is_managed_here();
         state.notify_all();
-        cancel_all(cancelled);
-        if !wait {
+        follow_up(cancelled);
+        if !options.wait {
             return Ok(());
         }
+        let deadline = if managed_here {
+            Deadline::Now
+        } else {
+            deadline
+        };
+        let late = |alive: usize| Err(TimeoutError::workers(alive, total.max(alive)));
         let state = self
             .shutdown_lock
             .wait_for(|state| state.processes.is_empty(), deadline);
         if !state.processes.is_empty() {
-            return Err(TimeoutError::workers(state.processes.len(), total));
+            return late(state.processes.len());
         }
         drop(state);
         // Without processes, the watchdog has nothing to wait for. A manager may have callbacks to call.
@@ -872,7 +880,7 @@ impl Pool {
         ended.iter().for_each(|thread| thread.join(deadline));
         match ended.iter().filter(|thread| thread.is_alive()).count() {
             0 => Ok(()),
-            alive => Err(TimeoutError::workers(alive, total.max(alive))),
+            alive => late(alive),
         }
     }
 
@@ -884,7 +892,8 @@ impl Pool {
         let cancelled = state.shut_down(Shutdown::Executor, true);
         // First, as a callback of a call that is cancelled may wait for one that runs.
         state.processes.values_mut().for_each(operation);
+        let failed = state.fail_marked();
         state.notify_all();
-        cancel_all(cancelled);
+        follow_up(cancelled.into_iter().chain(failed));
     }
 }

@@ -144,8 +144,8 @@ const OURS: &str = r##"
 22 | process/returns.rs |  | pub(super) fn comes_back( | unread || !self.sent > returns.begun < retries > set_pending()
 # In place of the sentinel; and who has the pool, and who has the handle.
 23 | process/state.rs |  | pub(super) fn retire( | shutdown(Half::Write)
-23 | process.rs |  | fn shutdown( | shut_down( > notify_all() > cancel_all(
-23 | process/state.rs |  | pub(super) fn shut_down( | mem::take(&mut self.idle) > retire()
+23 | process.rs |  | fn shutdown( | shut_down( > notify_all() > follow_up(
+23 | process/state.rs |  | pub(super) fn shut_down( | mem::take(&mut self.idle) > retire() > mark_cancelled()
 23 | process.rs |  | struct _ExecutorManagerThread | pool: Arc<Pool>
 23 | process.rs |  | struct Handle( | Arc<Pool>
 23 | process.rs |  | pub struct ProcessPoolExecutor( | Arc<Handle>

@@ -1839,6 +1839,40 @@ fn shutdown_in_a_callback() {
     });
 }
 
+/// Where it cannot wait, it says so: not even the callback that asks has returned.
+#[test]
+fn shutdown_timeout_in_a_callback() {
+    watchdog("shutdown_timeout in a callback", |steps| {
+        for die in [false, true] {
+            let pool = tough_pool(2);
+            let holder = Holder::new();
+            let beside = pool.submit(hold, holder.port()).unwrap();
+            let held = holder.entered();
+            let future = if die {
+                pool.submit(hold_and_abort, holder.port()).unwrap()
+            } else {
+                pool.submit(hold, holder.port()).unwrap()
+            };
+            let its_held = holder.entered();
+            let (sender, receiver) = mpsc::channel();
+            let other = pool.clone();
+            future.add_done_callback(move |_| {
+                let ended = other.shutdown_timeout(ShutdownOptions::new());
+                sender.send(ended.is_ok()).unwrap();
+                let now = ShutdownOptions::new().wait(false);
+                sender.send(other.shutdown_timeout(now).is_ok()).unwrap();
+            });
+            drop(its_held);
+            steps.at("the callback");
+            assert_eq!([receiver.recv(), receiver.recv()], [Ok(false), Ok(true)]);
+            drop(held);
+            steps.at("shutdown");
+            pool.shutdown_timeout(ShutdownOptions::new()).unwrap();
+            beside.result(None).unwrap();
+        }
+    });
+}
+
 // ---- All of it at once
 
 #[test]

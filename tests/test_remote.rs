@@ -150,6 +150,16 @@ fn what_a_builder_refuses() {
     assert!(refused(short).contains("millisecond"));
 }
 
+/// The same command for all of them, so nobody has to count them.
+#[test]
+fn a_command_for_any_number_of_workers() {
+    watchdog("any number of workers", |_| {
+        let pool = by(exec(), usize::MAX).build().unwrap();
+        assert_eq!(pool.submit(square, 7).unwrap().result(None).unwrap(), 49);
+        pool.shutdown();
+    });
+}
+
 /// An initializer, and a limit on the calls of a process, are as with any other worker.
 #[test]
 fn initializers_and_limits() {

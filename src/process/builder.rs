@@ -28,12 +28,12 @@ pub struct ProcessPoolExecutorBuilder {
     max_tasks_per_child: Option<usize>,
     on_crash: OnCrash,
     worker_args: Vec<OsString>,
-    commands: Option<Box<MakeCommand>>,
+    commands: Option<Box<MakeCommands>>,
     timing: Timing,
 }
 
-/// Makes the words of the command for the worker of this number.
-type MakeCommand = dyn FnMut(usize) -> Vec<OsString> + Send;
+/// Makes the words of the commands for so many workers, each with the number of those that are its own.
+type MakeCommands = dyn FnOnce(usize) -> Vec<(Vec<OsString>, usize)> + Send;
 
 /// The call of an initializer, and what checks its result.
 pub(super) struct Initializer {
@@ -168,9 +168,10 @@ impl ProcessPoolExecutorBuilder {
     /// [`BrokenProcessPool`]: super::BrokenProcessPool
     ///
     /// CPython: none.
-    pub fn command<S: Into<OsString>>(self, words: impl IntoIterator<Item = S>) -> Self {
-        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
-        self.commands(move |_| words.clone())
+    pub fn command<S: Into<OsString>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        let words = words.into_iter().map(Into::into).collect();
+        self.commands = Some(Box::new(move |max_workers| vec![(words, max_workers)]));
+        self
     }
 
     /// Like [`command`](ProcessPoolExecutorBuilder::command), with words that may differ from worker to
@@ -194,8 +195,10 @@ impl ProcessPoolExecutorBuilder {
         S: Into<OsString>,
         C: IntoIterator<Item = S>,
     {
-        let words = move |n| words(n).into_iter().map(Into::into).collect();
-        self.commands = Some(Box::new(words));
+        let mut command = move |n| (words(n).into_iter().map(Into::into).collect(), 1);
+        self.commands = Some(Box::new(move |max_workers| {
+            (0..max_workers).map(&mut command).collect()
+        }));
         self
     }
 
@@ -249,9 +252,9 @@ impl ProcessPoolExecutorBuilder {
         if max_tasks_per_child == Some(0) {
             return Err(ValueError::new("max_tasks_per_child must be >= 1"));
         }
-        let commands: Option<Vec<_>> = commands.map(|words| (0..max_workers).map(words).collect());
+        let commands = commands.map(|make| make(max_workers));
         if let Some(commands) = &commands {
-            if commands.iter().any(Vec::is_empty) {
+            if commands.iter().any(|(words, _)| words.is_empty()) {
                 return Err(ValueError::new("a command must have words"));
             }
             if timing.keep_alive.map_or(false, |it| it.as_millis() == 0) {

@@ -35,13 +35,13 @@ pub(super) struct Usage {
 }
 
 impl Commands {
-    /// One command for each worker.
-    pub(super) fn new(commands: Vec<Vec<OsString>>, timing: Timing) -> Self {
+    /// The words of each command, and how many workers it is for. Words may occur more than once.
+    pub(super) fn new(commands: Vec<(Vec<OsString>, usize)>, timing: Timing) -> Self {
         let mut list: Vec<(Vec<OsString>, usize)> = Vec::new();
-        for words in commands {
+        for (words, workers) in commands {
             match list.iter_mut().find(|(others, _)| *others == words) {
-                Some((_, workers)) => *workers += 1,
-                None => list.push((words, 1)),
+                Some((_, all)) => *all += workers,
+                None => list.push((words, workers)),
             }
         }
         Commands { list, timing }

@@ -7,7 +7,6 @@ use super::super::_base::{Exception, Future, LOGGER};
 use super::super::stdlib::multiprocessing::connection::Incoming;
 use super::super::stdlib::pickle::{Load, PickleError, Unpickler};
 use super::{Item, Registry, RETURNED};
-use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// The future of a work item, whatever its type.
@@ -16,8 +15,13 @@ pub(super) trait Completion: Send + Sync {
     fn set_running_or_notify_cancel(&self) -> bool;
     fn set_pending(&self);
     fn load<'a>(&'a self, result_item: &mut Incoming<'_>, registry: &Registry) -> Completing<'a>;
-    fn set_exception(&self, exception: Exception);
-    fn cancel(&self);
+    /// Cancels the call, up to what is the user's code: that is left to `follow_up`. Returns whether the future
+    /// is done now.
+    fn mark_cancelled(&self) -> bool;
+    /// Fails the call, up to what is the user's code, unless somebody else has completed it.
+    fn mark_failed(&self, exception: Exception);
+    /// Drops the message of a future that is done, and calls the callbacks, but for those that were called.
+    fn follow_up(&self);
 }
 
 /// Completes a future with a result that was loaded. Its argument is `last_act` of `Future::complete`.
@@ -39,8 +43,12 @@ where
     }
 
     fn set_running_or_notify_cancel(&self) -> bool {
-        // An error: somebody else has completed it, which was logged.
-        self.future.set_running_or_notify_cancel().unwrap_or(false)
+        match self.future.set_running_or_notify_cancel() {
+            Ok(running) => running,
+            // Somebody else has completed it, which was logged; or has marked it as running, but nobody else has
+            // the call.
+            Err(_) => self.future.running(),
+        }
     }
 
     fn set_pending(&self) {
@@ -56,13 +64,16 @@ where
         })
     }
 
-    fn set_exception(&self, exception: Exception) {
-        // An error: it was cancelled, or somebody else has completed it.
-        let _ = self.future.set_exception(exception);
+    fn mark_cancelled(&self) -> bool {
+        self.future.mark_cancelled()
     }
 
-    fn cancel(&self) {
-        self.future.cancel();
+    fn mark_failed(&self, exception: Exception) {
+        self.future.mark_failed(exception);
+    }
+
+    fn follow_up(&self) {
+        self.future.follow_up();
     }
 }
 
@@ -91,17 +102,23 @@ pub(super) fn result_of<T>(
     result.unwrap_or_else(|payload| Err(Exception::from_panic(payload)))
 }
 
-/// Completes what no worker will run. No lock may be held.
-pub(super) fn abandon(work_item: Item, complete: impl FnOnce(&dyn Completion)) {
-    LOGGER.log_panic("exception ignored while abandoning a call", || {
-        complete(&work_item.future);
-        drop(work_item);
-    });
+/// Fails calls that no worker will run, up to what is the user's code: that is left to [`follow_up`]. With the pool's
+/// lock held, so that whoever finds that the pool has ended finds all calls done.
+pub(super) fn mark_failed(failed: Vec<(Item, Exception)>) -> Vec<Item> {
+    let mark = |(work_item, exception): (Item, _)| {
+        work_item.future.mark_failed(exception);
+        work_item
+    };
+    failed.into_iter().map(mark).collect()
 }
 
-/// Cancels calls that were taken out of the queue. No lock may be held.
-pub(super) fn cancel_all(work_items: VecDeque<Item>) {
+/// Runs what is the user's code of calls that were ended without being run. No lock may be held. It may wait for any of
+/// them, so all of them are done.
+pub(super) fn follow_up(work_items: impl IntoIterator<Item = Item>) {
     for work_item in work_items {
-        abandon(work_item, |future| future.cancel());
+        LOGGER.log_panic("exception ignored while abandoning a call", || {
+            work_item.future.follow_up();
+            drop(work_item);
+        });
     }
 }

@@ -13,8 +13,8 @@ use super::super::stdlib::threading::Deadline;
 use super::completion::Typed;
 use super::state::Shutdown;
 use super::{
-    _WorkItem, CallKilled, CallOptions, Callable, Chunks, Item, MapWith, ProcessPoolExecutor,
-    Registry, CALL,
+    _CallItem, _WorkItem, CallKilled, CallOptions, Callable, Chunks, Item, MapWith,
+    ProcessPoolExecutor, Registry, CALL,
 };
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -76,7 +76,8 @@ impl ProcessPoolExecutor {
         options: CallOptions,
         load: impl Fn(&mut Unpickler<'_>) -> Result<T, Exception> + Send + Sync + 'static,
     ) -> Result<Future<T>, SubmitError> {
-        let future = Core::new((), NO_NUMBER).into_future();
+        let call_item = _CallItem::new(call_item);
+        let future = Core::new(Arc::downgrade(&call_item), NO_NUMBER).into_future();
         let work_item: Item = Arc::new(_WorkItem {
             call_item,
             options,
@@ -206,7 +207,8 @@ impl ProcessPoolExecutor {
     /// # Errors
     ///
     /// If that is not so; the error says of how many. They go on, and can be waited for again, or
-    /// [killed](ProcessPoolExecutor::kill_workers).
+    /// [killed](ProcessPoolExecutor::kill_workers). Also in a callback that runs on a thread of the pool's own, which
+    /// cannot wait for its own end.
     ///
     /// CPython: none.
     pub fn shutdown_timeout(&self, options: ShutdownOptions) -> Result<(), TimeoutError> {

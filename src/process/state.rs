@@ -8,7 +8,8 @@ use super::super::stdlib::multiprocessing::connection::{Connection, Message};
 use super::super::stdlib::multiprocessing::process::Process;
 use super::super::stdlib::threading::Thread;
 use super::command::Usage;
-use super::{BrokenProcessPool, Item, SUMMONS};
+use super::completion::mark_failed;
+use super::{BrokenProcessPool, Item, WorkerDied, SUMMONS};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::mem;
@@ -251,25 +252,45 @@ impl Executing {
         worker.send(&Message::of_bytes(&[SUMMONS]));
     }
 
-    /// Takes no more calls from here on, and lets the idle workers end. Returns the calls that are to be
-    /// cancelled.
-    pub(super) fn shut_down(&mut self, by: Shutdown, cancel_futures: bool) -> VecDeque<Item> {
+    /// Takes no more calls from here on, and lets the idle workers end. Returns the calls that were cancelled,
+    /// for [`follow_up`](super::completion::follow_up).
+    pub(super) fn shut_down(&mut self, by: Shutdown, cancel_futures: bool) -> Vec<Item> {
         self.shutdown = self.shutdown.or(Some(by));
         for number in mem::take(&mut self.idle) {
             self.worker(number).retire();
         }
         self.events += 1;
+        let mut cancelled = Vec::new();
         if cancel_futures {
-            mem::take(&mut self.work_items)
-        } else {
-            VecDeque::new()
+            for work_item in mem::take(&mut self.work_items) {
+                if work_item.future.mark_cancelled() {
+                    cancelled.push(work_item);
+                } else {
+                    // Marked as running from outside. Nobody but a worker can bring it to an end.
+                    self.work_items.push_back(work_item);
+                }
+            }
         }
+        cancelled
     }
 
     /// Takes all calls out of the queue, to fail with this.
     pub(super) fn fail_all(&mut self, exception: &Exception, failed: &mut Vec<(Item, Exception)>) {
         let work_items = mem::take(&mut self.work_items);
         failed.extend(work_items.into_iter().map(|item| (item, exception.clone())));
+    }
+
+    /// Fails what `shut_down` could not cancel, since it was marked as running from outside, and nobody will run.
+    /// Returns it for [`follow_up`](super::completion::follow_up).
+    pub(super) fn fail_marked(&mut self) -> Vec<Item> {
+        let died = WorkerDied {
+            pid: None,
+            status: None,
+            note: None,
+        };
+        let mut failed = Vec::new();
+        self.fail_all(&Exception::new(died), &mut failed);
+        mark_failed(failed)
     }
 
     /// Breaks the pool, unless it is broken, and returns what its calls fail with. Those in the queue are

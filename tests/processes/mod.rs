@@ -87,7 +87,10 @@ fn register(registry: &mut Registry) {
         .register(call_back)
         .register(touch_and_abort_at_3)
         .register(takes_half)
-        .register(takes_slow);
+        .register(takes_slow)
+        .register(hold_with)
+        .register(late_death)
+        .register(takes_bytes);
 }
 
 /// The arguments that lead to a test function of this binary, as a worker.
@@ -373,6 +376,18 @@ pub fn takes_a_while(_: String) {
     sleep_ms(3_600_000);
 }
 
+/// Dies, or does not, as the number of bytes says.
+pub fn late_death(bytes: Vec<u8>) -> u64 {
+    if bytes.len() % 3 == 0 {
+        process::abort();
+    }
+    1
+}
+
+pub fn takes_bytes(bytes: Vec<u8>) -> u64 {
+    bytes.len() as u64
+}
+
 /// Prints so many lines, each of the same text so many times, in pieces.
 pub fn prints_lines(text: String, lines: usize) {
     for _ in 0..lines {
@@ -516,6 +531,10 @@ pub fn hold(port: u16) -> u32 {
     stream.write_all(&process::id().to_le_bytes()).unwrap();
     let _ = stream.read(&mut [0]);
     process::id()
+}
+
+pub fn hold_with(_: Vec<u8>, port: u16) -> u32 {
+    hold(port)
 }
 
 pub fn hold_and_abort(port: u16) -> u32 {

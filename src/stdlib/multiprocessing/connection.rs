@@ -183,7 +183,8 @@ const KEPT: usize = 2 << 20;
 /// system and asked for again takes longer to get than to fill.
 static SPARE: process_wide::sync::Mutex<Vec<u8>> = process_wide::sync::Mutex::new(Vec::new());
 
-/// A message with its header.
+/// A message with its header; or no message, for which nothing is sent.
+#[derive(Default)]
 pub(in super::super::super) struct Message {
     bytes: Vec<u8>,
     /// The end of it, if that were too many bytes to copy them.
