@@ -930,6 +930,21 @@ fn callbacks_race_cancel() {
 }
 
 #[test]
+fn who_cancels_has_called_the_callbacks() {
+    explore(|| {
+        let future = Future::<()>::new();
+        let calls = Arc::new(Mutex::new(0));
+        let counter = calls.clone();
+        future.add_done_callback(move |_| *counter.lock().unwrap() += 1);
+        let other = future.clone();
+        let second = thread::spawn(move || assert!(!other.cancelled() || other.cancel()));
+        assert!(future.cancel());
+        assert_eq!(*calls.lock().unwrap(), 1);
+        second.join().unwrap();
+    });
+}
+
+#[test]
 fn two_threads_complete_a_future() {
     explore(|| {
         let future = Future::new();
