@@ -16,8 +16,8 @@ use std::sync::Arc;
 /// producer that is faster than the workers does not fill the memory with calls that wait.
 ///
 /// What becomes of a call that is too many, [`WhenFull`] says. A call makes room when it has run, failed
-/// or panicked, is cancelled, or is refused, before its outcome can be seen; a cancelled one at the same
-/// moment. The other executor can be used directly at the same time; what it is given then does not
+/// or panicked, or is refused, before its outcome can be seen; one that is cancelled, before `cancel`
+/// returns. The other executor can be used directly at the same time; what it is given then does not
 /// count.
 ///
 /// ```

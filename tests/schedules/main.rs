@@ -431,6 +431,7 @@ fn cancelling_races_the_worker_for_the_call() {
         let captured = capture.clone();
         let future = pool.submit(move || drop(captured)).unwrap();
         let cancelled = future.cancel();
+        assert!(!cancelled || Arc::strong_count(&capture) == 1);
         assert_eq!(future.result(None).is_err(), cancelled);
         pool.shutdown();
         assert_eq!(Arc::strong_count(&capture), 1);
