@@ -1302,6 +1302,33 @@ fn an_event_stops_a_running_call() {
     });
 }
 
+#[test]
+fn an_event_that_is_set_and_cleared_wakes_who_waits() {
+    watchdog("a pulse", |_| {
+        const ATTEMPTS: usize = 20;
+        let woken = (0..ATTEMPTS).filter(|_| {
+            let event = Event::new();
+            let its_event = event.clone();
+            let (sender, receiver) = mpsc::channel();
+            let waiting = thread::spawn(move || {
+                sender.send(false).unwrap();
+                sender.send(its_event.wait(None)).unwrap();
+            });
+            receiver.recv().unwrap();
+            // On a busy machine, a thread may not have come to wait by then, and sees nothing of it.
+            thread::sleep(Duration::from_millis(20));
+            event.set();
+            event.clear();
+            let woken = receiver.recv_timeout(Duration::from_secs(1));
+            event.set();
+            waiting.join().unwrap();
+            woken == Ok(true)
+        });
+        let woken = woken.count();
+        assert!(woken > ATTEMPTS / 2, "{woken} of {ATTEMPTS}");
+    });
+}
+
 // ---- Bounded
 
 #[test]
