@@ -265,6 +265,12 @@ fn the_guard_of_at_exit_gives_up_in_time() {
         let pool = ThreadPoolExecutor::new(2).unwrap();
         let (_running, _gate) = busy(&pool);
         drop(guard);
+        // A new pool, which takes no calls, does not wait for that one either.
+        let late = ThreadPoolExecutor::new(1).unwrap();
+        assert!(matches!(
+            late.submit(|| ()),
+            Err(SubmitError::InterpreterShutdown)
+        ));
         println!("child: done");
         std::process::exit(0);
     }

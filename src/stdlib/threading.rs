@@ -387,9 +387,11 @@ pub(in super::super) fn _register_atexit(func: fn(Deadline)) {
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     let (funcs, exiting) = &mut *atexits;
-    if !funcs.contains(&func) {
-        funcs.push(func);
+    if funcs.contains(&func) {
+        // Not called again: it would wait for what `_shutdown` has given up waiting for.
+        return;
     }
+    funcs.push(func);
     if *exiting {
         drop(atexits);
         func(Deadline::Never);
