@@ -98,17 +98,16 @@ fn python_exit(deadline: Deadline) {
         }
         entry.work_queue.put(None);
     }
-    if entries.iter().any(|entry| entry.thread.is_current()) {
-        return;
-    }
-    for entry in &entries {
-        entry.thread.join(deadline);
-    }
-    let alive = entries.iter().filter(|entry| entry.thread.is_alive());
-    let alive = alive.count();
-    if alive > 0 {
-        let error = TimeoutError::workers(alive, entries.len());
-        LOGGER.critical("Exception ignored at exit:", Some(&error.into()));
+    if !entries.iter().any(|entry| entry.thread.is_current()) {
+        for entry in &entries {
+            entry.thread.join(deadline);
+        }
+        let alive = entries.iter().filter(|entry| entry.thread.is_alive());
+        let alive = alive.count();
+        if alive > 0 {
+            let error = TimeoutError::workers(alive, entries.len());
+            LOGGER.critical("Exception ignored at exit:", Some(&error.into()));
+        }
     }
     // An entry may be the last to know of a queue, and of a call that was left in it.
     LOGGER.log_panic("exception ignored in _python_exit", || drop(entries));
