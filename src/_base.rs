@@ -838,8 +838,12 @@ impl<T> Future<T> {
             State::Pending => {}
         }
         shared.set_cancelled();
+        // Taken while the future is locked: another thread that cancels it now must not find them, and call them
+        // in this one's place.
+        let done_callbacks = mem::take(&mut shared.typed.done_callbacks);
         shared.notify_all();
-        self.follow_up();
+        self.discard_call();
+        self._invoke_callbacks(done_callbacks);
         true
     }
 

@@ -98,17 +98,16 @@ fn python_exit(deadline: Deadline) {
         }
         entry.work_queue.put(None);
     }
-    if entries.iter().any(|entry| entry.thread.is_current()) {
-        return;
-    }
-    for entry in &entries {
-        entry.thread.join(deadline);
-    }
-    let alive = entries.iter().filter(|entry| entry.thread.is_alive());
-    let alive = alive.count();
-    if alive > 0 {
-        let error = TimeoutError::workers(alive, entries.len());
-        LOGGER.critical("Exception ignored at exit:", Some(&error.into()));
+    if !entries.iter().any(|entry| entry.thread.is_current()) {
+        for entry in &entries {
+            entry.thread.join(deadline);
+        }
+        let alive = entries.iter().filter(|entry| entry.thread.is_alive());
+        let alive = alive.count();
+        if alive > 0 {
+            let error = TimeoutError::workers(alive, entries.len());
+            LOGGER.critical("Exception ignored at exit:", Some(&error.into()));
+        }
     }
     // An entry may be the last to know of a queue, and of a call that was left in it.
     LOGGER.log_panic("exception ignored in _python_exit", || drop(entries));
@@ -203,10 +202,18 @@ where
     E: Into<Exception>,
 {
     fn run(self: Arc<Self>, counted: &mut Counted<'_>) {
-        let f = lock(&self.work.f).take();
+        // Held until the future is running. So whoever cancels it before that finds the call, and drops it, before
+        // its `cancel` returns.
+        let mut f = lock(&self.work.f);
+        if f.is_some() && !self.mark_running() {
+            drop(f);
+            return self.run_unless_done(counted);
+        }
+        let call = f.take();
+        drop(f);
         let future = self.into_future();
-        match f {
-            Some(f) => run(&future, f, counted),
+        match call {
+            Some(f) => execute(&future, f, counted),
             None if future.cancelled() => {}
             // Another worker, which waited for it, has run it, and has taken it off the count.
             None => counted.unfinished = None,
@@ -238,21 +245,28 @@ where
     }
 }
 
-/// Runs a call, unless it was cancelled.
-#[inline]
-fn run<F, T, E>(future: &Future<T>, f: F, counted: &mut Counted<'_>)
+impl<F, T, E> Core<T, _WorkItem<F>>
 where
-    F: FnOnce() -> Result<T, E>,
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
     E: Into<Exception>,
 {
-    match future.set_running_or_notify_cancel() {
-        Ok(true) => {}
-        // Somebody else has marked it as running, which was logged. But nobody else has the call.
-        Err(_) if future.running() => {}
-        // Cancelled; or completed by somebody else, which was logged.
-        _ => return,
+    /// Runs a call that was not pending any more when a worker came for it.
+    #[cold]
+    fn run_unless_done(self: Arc<Self>, counted: &mut Counted<'_>) {
+        let future = Arc::clone(&self).into_future();
+        if let Ok(false) = future.set_running_or_notify_cancel() {
+            // Whoever has cancelled it drops the call.
+            return;
+        }
+        let f = lock(&self.work.f).take();
+        match f {
+            // Somebody else has marked it as running, which was logged. But nobody else has the call.
+            Some(f) if future.running() => execute(&future, f, counted),
+            // Completed by somebody else, which was logged.
+            f => drop(f),
+        }
     }
-    execute(future, f, counted);
 }
 
 /// How many of the calls that a pool took no worker is done with. (A cancelled call counts until a worker

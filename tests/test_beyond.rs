@@ -265,6 +265,12 @@ fn the_guard_of_at_exit_gives_up_in_time() {
         let pool = ThreadPoolExecutor::new(2).unwrap();
         let (_running, _gate) = busy(&pool);
         drop(guard);
+        // A new pool, which takes no calls, does not wait for that one either.
+        let late = ThreadPoolExecutor::new(1).unwrap();
+        assert!(matches!(
+            late.submit(|| ()),
+            Err(SubmitError::InterpreterShutdown)
+        ));
         println!("child: done");
         std::process::exit(0);
     }
@@ -1299,6 +1305,33 @@ fn an_event_stops_a_running_call() {
         stop.clear();
         assert!(!stop.is_set());
         assert_eq!(format!("{stop:?}"), "Event { is_set: false }");
+    });
+}
+
+#[test]
+fn an_event_that_is_set_and_cleared_wakes_who_waits() {
+    watchdog("a pulse", |_| {
+        const ATTEMPTS: usize = 20;
+        let woken = (0..ATTEMPTS).filter(|_| {
+            let event = Event::new();
+            let its_event = event.clone();
+            let (sender, receiver) = mpsc::channel();
+            let waiting = thread::spawn(move || {
+                sender.send(false).unwrap();
+                sender.send(its_event.wait(None)).unwrap();
+            });
+            receiver.recv().unwrap();
+            // On a busy machine, a thread may not have come to wait by then, and sees nothing of it.
+            thread::sleep(Duration::from_millis(20));
+            event.set();
+            event.clear();
+            let woken = receiver.recv_timeout(Duration::from_secs(1));
+            event.set();
+            waiting.join().unwrap();
+            woken == Ok(true)
+        });
+        let woken = woken.count();
+        assert!(woken > ATTEMPTS / 2, "{woken} of {ATTEMPTS}");
     });
 }
 

@@ -100,7 +100,7 @@ const OURS: &str = r##"
 8 | stdlib/threading.rs |  | pub(in super::super) fn wait_for( | self.spin_for( > while !predicate > sleep(
 8 | stdlib/spin.rs | const ROUNDS | const ROUNDS | = 24;
 # The waiters are told, under the lock, before the sleepers are woken.
-9 | _base.rs |  | pub fn cancel( | set_cancelled() > notify_all() > follow_up()
+9 | _base.rs |  | pub fn cancel( | set_cancelled() > notify_all() > discard_call() > _invoke_callbacks(
 10 | _base.rs | impl Waiter for _FirstCompletedWaiter | fn add_result | append( > event.set()
 10 | _base.rs | impl Waiter for _AllCompletedWaiter | fn add_exception | append( > if self.stop_on_exception > = 1 > _decrement_pending_calls()
 10 | _base.rs |  | fn _decrement_pending_calls | saturating_sub(1) > == 0 > event.set()

@@ -586,8 +586,16 @@ fn in_the_drop_of_a_logger() {
 
 #[test]
 fn in_the_text_of_a_logged_exception() {
-    if !is_child("in_the_text_of_a_logged_exception") {
-        return in_a_child("in_the_text_of_a_logged_exception");
+    let role = "in_the_text_of_a_logged_exception";
+    if !is_child(role) {
+        let ended = child(role, role, "");
+        assert!(
+            ended.code == Some(0) && ended.stdout.contains("child: done"),
+            "{ended:?}"
+        );
+        let logged = "Exception in initializer:\nBadError: <exception str() failed>\n";
+        assert!(ended.stderr.contains(logged), "{ended:?}");
+        return;
     }
     watchdog("an error that panics when shown", |steps| {
         // The default logger shows it on standard error.

@@ -36,10 +36,15 @@ impl<T> Future<T> {
     /// The second step of both, for a future that is done: drops the call, as nobody will run it, and
     /// calls the callbacks.
     pub(in super::super) fn follow_up(&self) {
+        self.discard_call();
+        let done_callbacks = mem::take(&mut self.acquire().typed.done_callbacks);
+        self._invoke_callbacks(done_callbacks);
+    }
+
+    /// Drops what a future that is done without it still has of its call.
+    pub(super) fn discard_call(&self) {
         LOGGER.log_panic("exception ignored while dropping a call", || {
             self.core.work.discard();
         });
-        let done_callbacks = mem::take(&mut self.acquire().typed.done_callbacks);
-        self._invoke_callbacks(done_callbacks);
     }
 }

@@ -31,7 +31,7 @@ where
     ) -> Result<Self, SubmitError> {
         let unsubmitted = Unsubmitted {
             executor,
-            f: Arc::new(Function(move |item| f(item).map_err(Into::into))),
+            f: Arc::new(move |item| f(item).map_err(Into::into)),
             iterator: iterable.into_iter().fuse(),
             chunksize: options.chunksize,
         };
@@ -279,7 +279,7 @@ impl<T> Chunk<T> {
 pub struct Unsubmitted<'a, X: ?Sized, I: Iterator, T> {
     executor: &'a X,
     /// Every task has a reference to it.
-    f: Arc<dyn Process<I::Item, T>>,
+    f: Arc<dyn MapFunction<I::Item, T>>,
     /// The items of which no task was made yet. The end of them may come within a chunk, and is not asked for
     /// again.
     iterator: Fuse<I>,
@@ -348,20 +348,17 @@ where
 }
 
 /// The function of a map, whatever its type. A whole chunk is one call through here.
-trait Process<A, T>: Send + Sync {
+trait MapFunction<A, T>: Send + Sync {
     fn one(&self, item: A) -> Chunk<T>;
     fn all(&self, items: Values<A>) -> Chunk<T>;
 }
 
-/// A function that was given to `map`.
-struct Function<F>(F);
-
-impl<A, T, F> Process<A, T> for Function<F>
+impl<A, T, F> MapFunction<A, T> for F
 where
     F: Fn(A) -> Result<T, Exception> + Send + Sync,
 {
     fn one(&self, item: A) -> Chunk<T> {
-        let result = catch_unwind(AssertUnwindSafe(|| (self.0)(item)));
+        let result = catch_unwind(AssertUnwindSafe(|| self(item)));
         match result.unwrap_or_else(|payload| Err(Exception::from_panic(payload))) {
             Ok(value) => Chunk::One(value),
             Err(exception) => Chunk::failed(Vec::new(), exception),
@@ -369,7 +366,7 @@ where
     }
 
     fn all(&self, items: Values<A>) -> Chunk<T> {
-        _process_chunk(&self.0, items)
+        _process_chunk(self, items)
     }
 }
 

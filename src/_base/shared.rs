@@ -4,7 +4,7 @@
 //! What the methods of `Future` are made of.
 
 use super::super::stdlib::threading::Acquired;
-use super::{Exception, Future, Outcome, Shared, State, TypedPart};
+use super::{Core, Exception, Future, Outcome, Shared, State, TypedPart};
 use std::mem;
 use std::sync::Arc;
 
@@ -14,20 +14,28 @@ impl<T> Future<T> {
         Arc::as_ptr(&self.core) as *const () as usize
     }
 
-    /// [`set_running_or_notify_cancel`](Future::set_running_or_notify_cancel) for a worker that waits: it
-    /// begins the call only if nobody else has, and nothing is wrong if somebody has. Returns whether it
-    /// is to run the call.
+    /// For a worker that waits: it begins the call only if nobody else has, and nothing is wrong if somebody
+    /// has. See [`Core::mark_running`].
     pub(in super::super) fn mark_running(&self) -> bool {
-        let mut shared = self.acquire();
+        self.core.mark_running()
+    }
+
+    pub(super) fn acquire(&self) -> Acquired<'_, Shared<TypedPart<T>>> {
+        self.core.condition.acquire()
+    }
+}
+
+impl<T, W: ?Sized> Core<T, W> {
+    /// [`set_running_or_notify_cancel`](Future::set_running_or_notify_cancel) for who holds the lock of the call, and
+    /// so must not log: marks a pending call as running, and no other. Returns whether it was pending.
+    #[inline]
+    pub(in super::super) fn mark_running(&self) -> bool {
+        let mut shared = self.condition.acquire();
         let pending = shared.state == State::Pending;
         if pending {
             shared.state = State::Running;
         }
         pending
-    }
-
-    pub(super) fn acquire(&self) -> Acquired<'_, Shared<TypedPart<T>>> {
-        self.core.condition.acquire()
     }
 }
 

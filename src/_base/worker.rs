@@ -214,8 +214,8 @@ impl Worker {
     /// Runs the call of an own future, if it is still queued and this does not nest too deeply. Returns
     /// whether it did.
     pub(super) fn run<T>(&self, future: &Future<T>) -> bool {
-        struct Level<'a>(&'a Cell<usize>, usize);
-        impl Drop for Level<'_> {
+        struct LevelsBefore<'a>(&'a Cell<usize>, usize);
+        impl Drop for LevelsBefore<'_> {
             fn drop(&mut self) {
                 self.0.set(self.1);
             }
@@ -224,7 +224,7 @@ impl Worker {
             Some(levels) => levels,
             None => return false,
         };
-        let _level = Level(&self.levels, self.levels.replace(levels));
+        let _before = LevelsBefore(&self.levels, self.levels.replace(levels));
         // The worker goes on when the call is done. What the call leaves to an outermost level of callbacks
         // must not be left to one that goes on only then.
         let outer_levels = Nesting::set_aside();

@@ -37,13 +37,13 @@ use std::time::Duration;
 ///
 /// CPython: `Future` in `_base.py`.
 pub struct AnyFuture {
-    handle: Arc<dyn Handle>,
+    handle: Arc<dyn DynFuture>,
     /// What this handle has left with the future, if it is being awaited.
     awaited: Option<Awaited>,
 }
 
 /// What a future can do whatever its type.
-trait Handle: Send + Sync + UnwindSafe + RefUnwindSafe {
+trait DynFuture: Send + Sync + UnwindSafe + RefUnwindSafe {
     fn id(&self) -> usize;
     fn cancel(&self) -> bool;
     fn state(&self) -> State;
@@ -55,7 +55,7 @@ trait Handle: Send + Sync + UnwindSafe + RefUnwindSafe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-impl<T: Send + 'static> Handle for Future<T> {
+impl<T: Send + 'static> DynFuture for Future<T> {
     fn id(&self) -> usize {
         Future::id(self)
     }

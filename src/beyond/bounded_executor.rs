@@ -16,8 +16,8 @@ use std::sync::Arc;
 /// producer that is faster than the workers does not fill the memory with calls that wait.
 ///
 /// What becomes of a call that is too many, [`WhenFull`] says. A call makes room when it has run, failed
-/// or panicked, is cancelled, or is refused, before its outcome can be seen; a cancelled one at the same
-/// moment. The other executor can be used directly at the same time; what it is given then does not
+/// or panicked, or is refused, before its outcome can be seen; one that is cancelled, before `cancel`
+/// returns. The other executor can be used directly at the same time; what it is given then does not
 /// count.
 ///
 /// ```
@@ -57,10 +57,10 @@ pub enum WhenFull {
 
 struct Room {
     limit: usize,
-    state: Condition<State>,
+    state: Condition<RoomState>,
 }
 
-struct State {
+struct RoomState {
     /// How many calls have a permit.
     calls: usize,
     shutdown: bool,
@@ -91,7 +91,7 @@ impl<X: Executor> BoundedExecutor<X> {
             when_full,
             room: Arc::new(Room {
                 limit,
-                state: Condition::new(State {
+                state: Condition::new(RoomState {
                     calls: 0,
                     shutdown: false,
                 }),
@@ -107,7 +107,7 @@ impl<X: Executor> BoundedExecutor<X> {
     /// A permit, or `None` if there is no room and the caller is to run the call itself.
     fn acquire(&self) -> Result<Option<Permit>, SubmitError> {
         let limit = self.room.limit;
-        let is_free = |state: &State| state.shutdown || state.calls < limit;
+        let is_free = |state: &RoomState| state.shutdown || state.calls < limit;
         let deadline = match self.when_full {
             WhenFull::Block => Deadline::Never,
             WhenFull::Refuse | WhenFull::CallerRuns => Deadline::Now,

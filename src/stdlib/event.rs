@@ -53,7 +53,7 @@ impl Event {
         self.0.is_set()
     }
 
-    /// Sets it, and wakes all threads that wait for it.
+    /// Sets it, and wakes all threads that wait for it, even if it is cleared right afterwards.
     ///
     /// CPython: `Event.set` in `threading.py`.
     pub fn set(&self) {
@@ -68,7 +68,7 @@ impl Event {
     }
 
     /// Blocks until it is set, for at most `timeout`; `None` is no limit, and zero does not wait.
-    /// Returns whether it is set.
+    /// Returns whether it was set.
     ///
     /// CPython: `Event.wait` in `threading.py`.
     pub fn wait(&self, timeout: impl Into<Option<Duration>>) -> bool {

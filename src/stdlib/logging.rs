@@ -140,11 +140,18 @@ impl Logger {
     }
 }
 
-/// Writes a record to standard error: `logging.StreamHandler.emit`.
+/// Writes a record to standard error: `logging.StreamHandler.emit`, and the text of `traceback` for an exception
+/// that cannot be shown.
 fn emit(record: &LogRecord<'_>) {
     let mut text = record.message.to_owned();
     if let Some(exception) = record.exception {
-        let _ = write!(text, "\n{}: {}", exception.type_name(), exception);
+        // It is shown by code of the user's, and where that fails, the rest is still worth having.
+        let shown = catch_unwind(AssertUnwindSafe(|| exception.to_string()));
+        let shown = shown.unwrap_or_else(|payload| {
+            drop_payload(payload);
+            "<exception str() failed>".to_owned()
+        });
+        let _ = write!(text, "\n{}: {}", exception.type_name(), shown);
     }
     text.push('\n');
     // Not `eprintln!`, which panics when standard error is closed.

@@ -268,33 +268,47 @@ impl<T: ?Sized> DerefMut for Acquired<'_, T> {
 
 /// `threading.Event`.
 pub(in super::super) struct Event {
-    flag: Condition<bool>,
+    flag: Condition<Flag>,
+}
+
+struct Flag {
+    is_set: bool,
+    /// How often it was set. It wraps around.
+    sets: u32,
 }
 
 impl Event {
     pub(in super::super) fn new() -> Self {
         Event {
-            flag: Condition::new(false),
+            flag: Condition::new(Flag {
+                is_set: false,
+                sets: 0,
+            }),
         }
     }
 
     pub(in super::super) fn set(&self) {
         let mut flag = self.flag.acquire();
-        *flag = true;
+        flag.is_set = true;
+        flag.sets = flag.sets.wrapping_add(1);
         flag.notify_all();
     }
 
     pub(in super::super) fn clear(&self) {
-        *self.flag.acquire() = false;
+        self.flag.acquire().is_set = false;
     }
 
     pub(in super::super) fn is_set(&self) -> bool {
-        *self.flag.acquire()
+        self.flag.acquire().is_set
     }
 
-    /// Waits until the event is set or the deadline passes, and returns whether it is set.
+    /// Waits until the event is set or the deadline passes, and returns whether it was set.
     pub(in super::super) fn wait(&self, deadline: Deadline) -> bool {
-        *self.flag.wait_for(|flag| *flag, deadline)
+        // Who sets it may clear it before a sleeper that was woken gets the lock. Nobody would know of that from
+        // the flag alone.
+        let sets = self.flag.acquire().sets;
+        let was_set = |flag: &Flag| flag.is_set || flag.sets != sets;
+        was_set(&self.flag.wait_for(was_set, deadline))
     }
 }
 
@@ -373,9 +387,11 @@ pub(in super::super) fn _register_atexit(func: fn(Deadline)) {
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     let (funcs, exiting) = &mut *atexits;
-    if !funcs.contains(&func) {
-        funcs.push(func);
+    if funcs.contains(&func) {
+        // Not called again: it would wait for what `_shutdown` has given up waiting for.
+        return;
     }
+    funcs.push(func);
     if *exiting {
         drop(atexits);
         func(Deadline::Never);

@@ -97,7 +97,8 @@ impl ThreadPoolExecutor {
     /// If not, the pool is shut down all the same, and a later call waits again.
     ///
     /// The time-out is for what workers run. Where all of that has ended in time, this waits, however long it
-    /// takes, for the destructors of the thread-locals that tasks have left in the workers' threads.
+    /// takes, for the destructors of the thread-locals that tasks have left in the workers' threads. Without
+    /// [`wait`](ShutdownOptions#structfield.wait) it returns at once, and says nothing of the workers.
     ///
     /// # Errors
     ///

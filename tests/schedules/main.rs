@@ -431,6 +431,7 @@ fn cancelling_races_the_worker_for_the_call() {
         let captured = capture.clone();
         let future = pool.submit(move || drop(captured)).unwrap();
         let cancelled = future.cancel();
+        assert!(!cancelled || Arc::strong_count(&capture) == 1);
         assert_eq!(future.result(None).is_err(), cancelled);
         pool.shutdown();
         assert_eq!(Arc::strong_count(&capture), 1);
@@ -926,6 +927,21 @@ fn callbacks_race_cancel() {
         assert!(canceller.join().unwrap());
         adder.join().unwrap();
         assert_eq!(*calls.lock().unwrap(), 1);
+    });
+}
+
+#[test]
+fn who_cancels_has_called_the_callbacks() {
+    explore(|| {
+        let future = Future::<()>::new();
+        let calls = Arc::new(Mutex::new(0));
+        let counter = calls.clone();
+        future.add_done_callback(move |_| *counter.lock().unwrap() += 1);
+        let other = future.clone();
+        let second = thread::spawn(move || assert!(!other.cancelled() || other.cancel()));
+        assert!(future.cancel());
+        assert_eq!(*calls.lock().unwrap(), 1);
+        second.join().unwrap();
     });
 }
 

@@ -168,6 +168,19 @@ model::scenarios! {
         assert_eq!(*calls.lock().unwrap(), 2);
     }
 
+    /// Who cancels a future has called its callbacks when `cancel` returns, though another thread cancels it, too.
+    fn callback_against_a_second_cancel() {
+        let future = Future::<i32>::new();
+        let calls = Arc::new(Mutex::new(0));
+        let own = calls.clone();
+        future.add_done_callback(move |_| *own.lock().unwrap() += 1);
+        let other = future.clone();
+        let second = in_a_thread(move || assert!(!other.cancelled() || other.cancel()));
+        assert!(future.cancel());
+        assert_eq!(*calls.lock().unwrap(), 1);
+        second.join().unwrap();
+    }
+
     /// `wait` for the first of two.
     fn wait_first_completed() {
         let (a, b) = (running(), running::<i32>());

@@ -99,13 +99,14 @@ model::scenarios! {
         assert!(futures.iter().all(|future| future.done() && !future.cancelled()));
     }
 
-    /// `cancel` against the worker that takes the call.
+    /// `cancel` against the worker that takes the call, and what it has captured, which goes with a `cancel` that is first.
     fn pool_cancel_against_run() {
         let pool = pool(1);
         let ran = Arc::new(Mutex::new(false));
         let own = ran.clone();
         let future = pool.submit(move || *own.lock().unwrap() = true).unwrap();
         let cancelled = future.cancel();
+        assert!(!cancelled || Arc::strong_count(&ran) == 1);
         pool.shutdown();
         assert_eq!(*ran.lock().unwrap(), !cancelled);
         assert_eq!(future.cancelled(), cancelled);
