@@ -838,8 +838,7 @@ impl<T> Future<T> {
             State::Pending => {}
         }
         shared.set_cancelled();
-        // Taken while the future is locked: another thread that cancels it now must not find them, and call them
-        // in this one's place.
+        // Taken under the lock, lest another thread that cancels it call them in this one's place.
         let done_callbacks = mem::take(&mut shared.typed.done_callbacks);
         shared.notify_all();
         self.discard_call();

@@ -245,30 +245,6 @@ where
     }
 }
 
-impl<F, T, E> Core<T, _WorkItem<F>>
-where
-    F: FnOnce() -> Result<T, E> + Send + 'static,
-    T: Send + 'static,
-    E: Into<Exception>,
-{
-    /// Runs a call that was not pending any more when a worker came for it.
-    #[cold]
-    fn run_unless_done(self: Arc<Self>, counted: &mut Counted<'_>) {
-        let future = Arc::clone(&self).into_future();
-        if let Ok(false) = future.set_running_or_notify_cancel() {
-            // Whoever has cancelled it drops the call.
-            return;
-        }
-        let f = lock(&self.work.f).take();
-        match f {
-            // Somebody else has marked it as running, which was logged. But nobody else has the call.
-            Some(f) if future.running() => execute(&future, f, counted),
-            // Completed by somebody else, which was logged.
-            f => drop(f),
-        }
-    }
-}
-
 /// How many of the calls that a pool took no worker is done with. (A cancelled call counts until a worker
 /// meets it.) The pool compares it with the number of its threads to learn whether it needs another. One
 /// that has all its threads needs to know no longer, and drops it.
@@ -890,5 +866,29 @@ impl fmt::Debug for ThreadPoolExecutor {
             .field("thread_count", &self.thread_count())
             .field("queue_size", &self.queue_size())
             .finish_non_exhaustive()
+    }
+}
+
+impl<F, T, E> Core<T, _WorkItem<F>>
+where
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: Into<Exception>,
+{
+    /// Runs a call that was not pending any more when a worker came for it.
+    #[cold]
+    fn run_unless_done(self: Arc<Self>, counted: &mut Counted<'_>) {
+        let future = Arc::clone(&self).into_future();
+        if let Ok(false) = future.set_running_or_notify_cancel() {
+            // Whoever has cancelled it drops the call.
+            return;
+        }
+        let f = lock(&self.work.f).take();
+        match f {
+            // Somebody else has marked it as running, which was logged. But nobody else has the call.
+            Some(f) if future.running() => execute(&future, f, counted),
+            // Completed by somebody else, which was logged.
+            f => drop(f),
+        }
     }
 }
