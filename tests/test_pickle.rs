@@ -367,16 +367,18 @@ fn times_and_addresses() {
         UNIX_EPOCH - Duration::new(86_400, 500),
         UNIX_EPOCH + Duration::from_secs(1 << 33),
     ]);
-    // As early, and as late, as this system has it.
-    let early = (0..63).rev().fold(UNIX_EPOCH, |time, bit| {
-        let less = time.checked_sub(Duration::from_secs(1 << bit));
-        less.unwrap_or(time)
-    });
-    let late = (0..63).rev().fold(UNIX_EPOCH, |time, bit| {
-        let more = time.checked_add(Duration::from_secs(1 << bit));
-        more.unwrap_or(time)
-    });
-    all_the_same(&[early, late]);
+    // As early, and as late, as this system has it. (In Windows, std cannot go as far in one step.)
+    if cfg!(not(windows)) {
+        let early = (0..63).rev().fold(UNIX_EPOCH, |time, bit| {
+            let less = time.checked_sub(Duration::from_secs(1 << bit));
+            less.unwrap_or(time)
+        });
+        let late = (0..63).rev().fold(UNIX_EPOCH, |time, bit| {
+            let more = time.checked_add(Duration::from_secs(1 << bit));
+            more.unwrap_or(time)
+        });
+        all_the_same(&[early, late]);
+    }
     let far = dumps(&Ok::<_, Duration>(Duration::MAX)).unwrap();
     assert!(loads::<SystemTime>(&far).is_err());
     assert!(loads::<Duration>(&dumps(&(u64::MAX, 1_000_000_000_u32)).unwrap()).is_err());
