@@ -527,7 +527,7 @@ fn what_can_be_done_while_a_message_is_written() {
 
 // ---- Counts
 
-/// Every call dies in every attempt, each process makes one call, and processes are killed beside that.
+/// Each of the dying calls is begun once more than it has retries, beside others, and each process makes one call.
 #[test]
 fn attempts_are_counted_where_each_process_makes_one_call() {
     watchdog("attempts", |steps| {
