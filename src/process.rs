@@ -817,7 +817,8 @@ impl ProcessPoolExecutor {
     /// too.
     ///
     /// **Differs from CPython:** the process is asked by a message instead of SIGTERM, which std cannot
-    /// send. Its status is 143, what a shell makes of that signal.
+    /// send. Its status is 143, what a shell makes of that signal, or that of SIGABRT, if what it does at its
+    /// end takes longer than a second.
     ///
     /// CPython: `ProcessPoolExecutor.terminate_workers` in 3.14's `process.py`.
     pub fn terminate_workers(&self) {
