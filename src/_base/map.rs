@@ -32,6 +32,7 @@ where
         let unsubmitted = Unsubmitted {
             executor,
             f: Arc::new(move |item| f(item).map_err(Into::into)),
+            references: Vec::new(),
             iterator: iterable.into_iter().fuse(),
             chunksize: options.chunksize,
         };
@@ -47,6 +48,7 @@ where
         let unsubmitted = unsubmitted.map(|unsubmitted| Unsubmitted {
             executor,
             f: unsubmitted.f,
+            references: unsubmitted.references,
             iterator: unsubmitted.iterator,
             chunksize: unsubmitted.chunksize,
         });
@@ -280,6 +282,8 @@ pub struct Unsubmitted<'a, X: ?Sized, I: Iterator, T> {
     executor: &'a X,
     /// Every task has a reference to it.
     f: Arc<dyn MapFunction<I::Item, T>>,
+    /// Those for the next tasks.
+    references: Vec<Arc<dyn MapFunction<I::Item, T>>>,
     /// The items of which no task was made yet. The end of them may come within a chunk, and is not asked for
     /// again.
     iterator: Fuse<I>,
@@ -328,7 +332,7 @@ where
         if self.chunksize == 1 {
             // Without a list of one, twice.
             let item = self.iterator.next()?;
-            let f = Arc::clone(&self.f);
+            let f = self.reference();
             let future = self.executor.submit(move || f.one(item));
             return Some(future.map(|future| (future, 1)));
         }
@@ -337,13 +341,25 @@ where
         if count == 0 {
             return None;
         }
-        let (f, items) = (Arc::clone(&self.f), Values(items));
+        let (f, items) = (self.reference(), Values(items));
         let future = self.executor.submit(move || f.all(items));
         Some(future.map(|future| (future, count)))
     }
 
     fn at_most(&self, _: Private) -> Option<usize> {
         self.iterator.size_hint().1
+    }
+}
+
+impl<X: ?Sized, I: Iterator, T> Unsubmitted<'_, X, I, T> {
+    /// A reference to the function. They are made some at a time, more the more tasks there are: if each were made
+    /// with its task, this thread would contend for their count with the workers, who drop theirs.
+    fn reference(&mut self) -> Arc<dyn MapFunction<I::Item, T>> {
+        if self.references.is_empty() {
+            let number = (self.references.capacity() * 2).clamp(4, 64);
+            self.references.resize(number, Arc::clone(&self.f));
+        }
+        self.references.pop().unwrap_or_else(|| Arc::clone(&self.f))
     }
 }
 
