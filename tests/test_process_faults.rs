@@ -20,7 +20,7 @@ use std::net::TcpStream;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -319,6 +319,63 @@ fn a_stopped_worker() {
 }
 
 /// What a worker had not read when the pool was ended by force is not run by another one.
+/// Long about its end, as one with much memory may be: here a debugger has it, and is stopped.
+#[test]
+fn a_killed_worker_that_does_not_end() {
+    struct Tracer(Child);
+
+    impl Drop for Tracer {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    watchdog("a worker that does not end", |steps| {
+        let pool = tough_pool(2);
+        let holder = Holder::new();
+        let running = pool.submit(hold, holder.port()).unwrap();
+        let held = holder.entered();
+        let tracer = Command::new("strace")
+            .args(["-f", "-o", "/dev/null", "-p", &held.pid.to_string()])
+            .stderr(Stdio::null())
+            .spawn();
+        let mut tracer = match tracer {
+            Ok(tracer) => Tracer(tracer),
+            Err(error) => return println!("left out: no strace, {error}"),
+        };
+        let is_traced = || {
+            let status = fs::read_to_string(format!("/proc/{}/status", held.pid));
+            !status.unwrap().contains("TracerPid:\t0\n")
+        };
+        let mut ended = false;
+        until(steps, "it is traced", || {
+            ended = tracer.0.try_wait().unwrap().is_some();
+            ended || is_traced()
+        });
+        if ended {
+            return println!("left out: strace may not trace it");
+        }
+        stop(steps, tracer.0.id());
+        assert!(pool.kill_call(&running));
+        for n in 0..20 {
+            steps.at(format!("kill it again, {n}"));
+            assert!(pool.kill_call(&running));
+            // Time enough for the manager to wait for the end of the process, once.
+            thread::sleep(Duration::from_millis(20));
+        }
+        steps.at("another call");
+        assert_eq!(pool.submit(square, 6).unwrap().result(None).unwrap(), 36);
+        pool.terminate_workers();
+        pool.kill_workers();
+        assert!(!running.done());
+        drop(tracer);
+        steps.at("its end");
+        assert!(is::<CallKilled>(&exception(&running)));
+        pool.shutdown();
+    });
+}
+
 #[test]
 fn a_pool_that_is_ended_by_force_begins_nothing() {
     watchdog("a pool that is ended by force", |steps| {
