@@ -1594,6 +1594,55 @@ fn strangers_on_a_loopback_address() {
     assert!(ended.stdout.contains("it works"), "{ended:?}");
 }
 
+/// The worker is taken in beside strangers that came before it, say nothing, and stay, or have hung up.
+#[test]
+fn a_worker_among_strangers() {
+    if is_child("among") {
+        watchdog("a worker among strangers", |steps| {
+            let folder = Folder::new("among");
+            env::set_var("TMPDIR", "relative");
+            let came = folder.path("came");
+            env::set_var("STRANGERS_CAME", &came);
+            register_all();
+            let pool = ProcessPoolExecutor::builder().max_workers(1);
+            let pool = pool.worker_args(entry("late_entry")).build().unwrap();
+            let call = pool.submit(square, 6).unwrap();
+            let mut port = None;
+            until(steps, "it listens", || {
+                port = listening().pop();
+                port.is_some()
+            });
+            let connect = |_| TcpStream::connect(("127.0.0.1", port.unwrap())).unwrap();
+            (0..20).map(connect).for_each(drop);
+            let silent: Vec<_> = (0..40).map(connect).collect();
+            fs::write(came, "").unwrap();
+            steps.at("the result");
+            let before = Instant::now();
+            assert_eq!(call.result(None).unwrap(), 36);
+            let took = before.elapsed();
+            assert!(took < Duration::from_secs(30), "{took:?}");
+            drop(silent);
+            pool.shutdown();
+            println!("it works");
+        });
+        return;
+    }
+    let ended = child("a_worker_among_strangers", "among", "");
+    assert!(ended.stdout.contains("it works"), "{ended:?}");
+}
+
+#[test]
+fn late_entry() {
+    let is_worker = |last: String| last.starts_with("--multiprocessing");
+    if env::args().next_back().map_or(false, is_worker) {
+        let came = env::var("STRANGERS_CAME").unwrap();
+        while fs::metadata(&came).is_err() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        register_all();
+    }
+}
+
 /// The ports at which this process listens.
 fn listening() -> Vec<u16> {
     let sockets: Vec<_> = fs::read_dir("/proc/self/fd")

@@ -11,15 +11,21 @@ use super::spawn::{
     get_bridge_command_line, get_command_line, get_executable, kill, Timing, TERMINATE,
 };
 use std::collections::hash_map::RandomState;
+use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
+use std::mem;
 use std::net::Shutdown;
 use std::process::{self, Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+/// How many that have connected, and may be the worker, are heard at once. The worker says at once who it is; who has been
+/// silent for the longest time is sent away for another one.
+const GUESTS: usize = 16;
 
 /// A worker process. It is killed when this is dropped.
 pub(in super::super::super) struct Process {
@@ -121,22 +127,23 @@ impl Process {
         is_wanted: impl Fn() -> bool,
     ) -> Result<Arc<Connection>, Option<io::Error>> {
         let mut streams = [None, None];
+        // Several are heard at once, lest a stranger that says nothing keep the worker waiting.
+        let mut guests = VecDeque::new();
         // Nothing tells of a connection and of the end of a process at once. So this looks for both; soon
         // again at first, as most workers connect after a millisecond, and then ever more seldom.
         let mut pause = Duration::from_micros(50);
         loop {
-            match listener.accept(secret)? {
-                Some((stream, role)) => streams[role] = Some(Arc::new(stream)),
-                None => {
-                    // An error: it has ended, too; see `kill`.
-                    let lives = lock(&self.child)
-                        .as_mut()
-                        .map_or(false, |child| matches!(child.try_wait(), Ok(None)));
-                    if !is_wanted() || !lives {
-                        return Err(None);
-                    }
-                    thread::sleep(pause);
-                    pause = (pause + pause / 16).min(Duration::from_millis(10));
+            let guest = listener.accept()?;
+            let nobody = guest.is_none();
+            guests.extend(guest);
+            if guests.len() > GUESTS {
+                guests.pop_front();
+            }
+            for guest in mem::take(&mut guests) {
+                match guest.hear(secret) {
+                    Some(Ok((stream, role))) => streams[role] = Some(Arc::new(stream)),
+                    Some(Err(guest)) => guests.push_back(guest),
+                    None => {}
                 }
             }
             if let [Some(messages), Some(control)] = &streams {
@@ -144,6 +151,21 @@ impl Process {
                 *lock(&self.streams) = Some([Arc::clone(&messages), Arc::clone(control)]);
                 return Ok(messages);
             }
+            if !is_wanted() || !self.lives() {
+                return Err(None);
+            }
+            if nobody {
+                thread::sleep(pause);
+                pause = (pause + pause / 16).min(Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// Whether it has not ended yet. If that is not known, it has; see `kill`.
+    fn lives(&self) -> bool {
+        match &mut *lock(&self.child) {
+            Some(child) => matches!(child.try_wait(), Ok(None)),
+            None => false,
         }
     }
 
