@@ -1350,7 +1350,7 @@ impl<T, U: Submit<T>> Iterator for Map<T, U> {
         self.bounds()
     }
 
-    /// What all consumers but `for` and `collect::<Result<..>>` are made of.
+    /// What `for_each`, `count`, `last` and others are made of that take all results.
     fn fold<B, G: FnMut(B, Self::Item) -> B>(mut self, init: B, mut g: G) -> B {
         let mut folded = init;
         while let Some(result) = self.next() {
