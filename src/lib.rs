@@ -304,11 +304,11 @@
 //! that, so a process may end first. Call [`shutdown`](Executor::shutdown), use
 //! [`with`](Executor::with), or hold the guard of [`at_exit`] in `main`.
 //!
-//! **Why does my program hang?** Perhaps a call waits for another call of the same pool, and all workers do. A
-//! worker runs such a call itself, but not if the wait has a time-out, or also ends by what is no call of
-//! that pool; the log tells of a pool that is stuck. Look at what waits for what; give the inner calls a pool of their own, or submit the
-//! second call from a done-callback of the first. A lock that is held while a result is waited for does
-//! the same.
+//! **Why does my program hang?** Perhaps all workers wait for calls of their own pool. A worker runs such a
+//! call itself, unless it waits with a time-out, or for the first of several, one of which is not of that
+//! pool. The log tells of a pool that is stuck. Look at what waits for what; give the inner calls a pool of
+//! their own, or submit the second call from a done-callback of the first. A lock that is held while a
+//! result is waited for does the same.
 //!
 //! **What if a call panics?** Its future has the panic as its exception, the worker goes on, and the
 //! panic hook prints its message as usual. With `panic = "abort"` there is nothing to catch.

@@ -9,6 +9,7 @@ use concurrent_futures::{
 };
 use std::cell::{Cell, RefCell};
 use std::future::Future as _;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::{mpsc, Arc, Barrier, Condvar, Mutex};
 use std::task::{Context, Wake, Waker};
@@ -726,8 +727,8 @@ fn a_map_dropped_half_way_whose_source_panics() {
             .map_with(call, source, MapOptions::new().buffersize(10))
             .unwrap();
         map.next().unwrap().unwrap();
-        let drop_it = std::panic::AssertUnwindSafe(|| drop(map));
-        assert!(std::panic::catch_unwind(drop_it).is_err());
+        let drop_it = AssertUnwindSafe(|| drop(map));
+        assert!(catch_unwind(drop_it).is_err());
         gate.open();
         pool.shutdown();
         assert!(ran.get() <= 2, "{} calls ran", ran.get());
@@ -1018,6 +1019,24 @@ fn several_that_panic_when_they_are_dropped() {
         drop(pool.map_with(move |_| bomb(), 0..3, three).unwrap());
         gate.open();
         assert_eq!(pool.submit(|| 7).unwrap().result(None).unwrap(), 7);
+        steps.at("results of a chunk of which one was taken");
+        let one_taken = || {
+            let mut map = pool.map_with(move |_| bomb(), 0..9, three).unwrap();
+            std::mem::forget(map.next());
+            map
+        };
+        drop(one_taken());
+        let left_by_a_panic = catch_unwind(AssertUnwindSafe(|| {
+            let _map = one_taken();
+            panic!("a loop that is left");
+        }));
+        assert!(left_by_a_panic.is_err());
+        let its_pool = pool.clone();
+        let call = pool.submit(move || {
+            let mut map = its_pool.map_with(move |_| bomb(), 0..3, three).unwrap();
+            std::mem::forget(map.next());
+        });
+        call.unwrap().result(None).unwrap();
         steps.at("items of a chunk that is cancelled");
         let (_running, gate) = blocker(&pool);
         let items = [bomb(), bomb(), bomb()];

@@ -191,17 +191,18 @@ impl<T, U> Map<T, U> {
 
     /// Ends the iteration: cancels what was not yielded. Python's `generator.close`.
     pub(super) fn close(&mut self) {
-        // First of all, as what follows may panic: the drop of a result, of the iterable.
         for future in &self.fs {
             future.cancel();
         }
         self.fs = VecDeque::new();
         self.items = 0;
-        self.unsubmitted = None;
-        self.refused = None;
-        self.failure = None;
+        let values = mem::replace(&mut self.values, Vec::new().into_iter());
+        drop(Values(values.collect()));
+        // Last of all, as these may panic: an error, the iterable.
         self.taken = None;
-        self.values = Vec::new().into_iter();
+        self.failure = None;
+        self.refused = None;
+        self.unsubmitted = None;
     }
 }
 
