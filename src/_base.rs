@@ -1104,13 +1104,13 @@ impl<T> Future<T> {
                 message: format!("{}: {:?}", state, self),
             });
         }
-        let called_back = !shared.typed.done_callbacks.is_empty();
-        if outcome.is_ok() && !called_back && !mem::needs_drop::<T>() {
+        if outcome.is_ok() && shared.typed.done_callbacks.is_empty() && !mem::needs_drop::<T>() {
             last_act();
         }
         shared.set_outcome(outcome);
         let done_callbacks = mem::take(&mut shared.typed.done_callbacks);
         shared.notify_all();
+        self.discard_early(state);
         self._invoke_callbacks(done_callbacks);
         Ok(())
     }

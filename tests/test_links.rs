@@ -16,7 +16,8 @@ use std::process::{exit, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 use support::{
-    child, is_child, process_status, rounds, size, until, watchdog, Count, Random, Steps,
+    child, is_child, process_status, rounds, side_by_side, size, until, watchdog, Count, Random,
+    Steps,
 };
 
 const BRIDGE: &str = "--multiprocessing-bridge";
@@ -106,86 +107,84 @@ fn goes_on(pool: &ProcessPoolExecutor) {
 /// As long as bytes arrive, nobody is dead; also when a frame takes longer than the silence that is allowed.
 #[test]
 fn a_link_that_is_slow() {
-    watchdog("a slow link", |steps| {
-        for (rate, length) in [(20_000, 80_000), (8_000_000, 20_000_000)] {
-            steps.at(format!("{rate} bytes in a second"));
-            let builder = relay(rate, &token("slow"), &[]);
-            let pool = builder.keep_alive(Duration::from_secs(2)).build().unwrap();
-            let echoed = pool.submit(echo, vec![3; length]).unwrap();
-            assert_eq!(echoed.result(None).unwrap(), vec![3; length]);
-            assert_eq!(pool.process_count(), 1);
-            goes_on(&pool);
-            pool.shutdown();
-        }
+    let cases = [(20_000, 80_000), (8_000_000, 20_000_000)];
+    side_by_side("a slow link", cases, |_, (rate, length)| {
+        let builder = relay(rate, &token("slow"), &[]);
+        let pool = builder.keep_alive(Duration::from_secs(2)).build().unwrap();
+        let echoed = pool.submit(echo, vec![3; length]).unwrap();
+        assert_eq!(echoed.result(None).unwrap(), vec![3; length]);
+        assert_eq!(pool.process_count(), 1);
+        goes_on(&pool);
+        pool.shutdown();
     });
 }
 
 /// What stands between is stopped: while a call runs, while its arguments are under way, and while its result is.
 #[test]
 fn a_link_that_stands_still() {
-    watchdog("a link that stands still", |steps| {
-        for wrapper in [&[][..], &["sh", "-c", r#""$@"; exit $?"#, "sh"]] {
-            for (n, keep_alive) in [Some(1), Some(1), Some(1), None].into_iter().enumerate() {
-                steps.at(format!("{wrapper:?} {n}"));
-                let token = token(&format!("still{n}"));
-                let builder = relay(500_000, &token, wrapper);
-                let builder = builder.keep_alive(keep_alive.map(Duration::from_secs));
-                let pool = builder.build().unwrap();
-                goes_on(&pool);
-                let pid = pool.pids()[0];
-                let relay = if wrapper.is_empty() {
-                    pid
+    let wrappers = [&[][..], &["sh", "-c", r#""$@"; exit $?"#, "sh"]];
+    let cases = wrappers
+        .into_iter()
+        .flat_map(|wrapper| (0..4).map(move |n| (n, wrapper)));
+    side_by_side("a link that stands still", cases, |steps, (n, wrapper)| {
+        let keep_alive = [Some(1), Some(1), Some(1), None][n];
+        let token = token(&format!("still{n}-{}", wrapper.len()));
+        let builder = relay(500_000, &token, wrapper);
+        let builder = builder.keep_alive(keep_alive.map(Duration::from_secs));
+        let pool = builder.build().unwrap();
+        goes_on(&pool);
+        let pid = pool.pids()[0];
+        let relay = if wrapper.is_empty() {
+            pid
+        } else {
+            let children = format!("/proc/{pid}/task/{pid}/children");
+            fs::read_to_string(children)
+                .unwrap()
+                .trim()
+                .parse()
+                .unwrap()
+        };
+        let holder = Holder::new();
+        let call: Box<dyn Fn() -> Option<Exception>> = match n {
+            1 | 2 => {
+                let (sent, returned) = if n == 1 {
+                    (1_500_000, 0)
                 } else {
-                    let children = format!("/proc/{pid}/task/{pid}/children");
-                    fs::read_to_string(children)
-                        .unwrap()
-                        .trim()
-                        .parse()
-                        .unwrap()
+                    (0, 1_500_000)
                 };
-                let holder = Holder::new();
-                let call: Box<dyn Fn() -> Option<Exception>> = match n {
-                    1 | 2 => {
-                        let (sent, returned) = if n == 1 {
-                            (1_500_000, 0)
-                        } else {
-                            (0, 1_500_000)
-                        };
-                        let call = pool.submit(bytes_for, (vec![1; sent], returned)).unwrap();
-                        // It is about a third of the way.
-                        thread::sleep(Duration::from_secs(1));
-                        Box::new(move || call.exception(None).unwrap())
-                    }
-                    _ => {
-                        let call = pool.submit(hold, holder.port()).unwrap();
-                        let held = holder.entered();
-                        Box::new(move || {
-                            let _held = &held;
-                            call.exception(None).unwrap()
-                        })
-                    }
-                };
-                stop(steps, relay);
-                steps.at(format!("{wrapper:?} {n}: it is found"));
-                if keep_alive.is_none() {
-                    pool.kill_workers();
-                }
-                match call() {
-                    // It had not got all of its arguments, so another has run it.
-                    None => assert_eq!(n, 1),
-                    Some(exception) => {
-                        assert!(n != 1 && is::<WorkerDied>(&exception), "{exception:?}");
-                        let text = exception.to_string();
-                        let silent = text.contains("nothing was heard of it for 1s");
-                        assert_eq!(silent, keep_alive.is_some(), "{text}");
-                    }
-                }
-                pool.shutdown();
-                assert_eq!(pool.process_count(), 0);
-                kill(relay, "CONT");
-                until(steps, "nobody is left", || with_token(&token).is_empty());
+                let call = pool.submit(bytes_for, (vec![1; sent], returned)).unwrap();
+                // It is about a third of the way.
+                thread::sleep(Duration::from_secs(1));
+                Box::new(move || call.exception(None).unwrap())
+            }
+            _ => {
+                let call = pool.submit(hold, holder.port()).unwrap();
+                let held = holder.entered();
+                Box::new(move || {
+                    let _held = &held;
+                    call.exception(None).unwrap()
+                })
+            }
+        };
+        stop(steps, relay);
+        steps.at("it is found");
+        if keep_alive.is_none() {
+            pool.kill_workers();
+        }
+        match call() {
+            // It had not got all of its arguments, so another has run it.
+            None => assert_eq!(n, 1),
+            Some(exception) => {
+                assert!(n != 1 && is::<WorkerDied>(&exception), "{exception:?}");
+                let text = exception.to_string();
+                let silent = text.contains("nothing was heard of it for 1s");
+                assert_eq!(silent, keep_alive.is_some(), "{text}");
             }
         }
+        pool.shutdown();
+        assert_eq!(pool.process_count(), 0);
+        kill(relay, "CONT");
+        until(steps, "nobody is left", || with_token(&token).is_empty());
     });
 }
 

@@ -222,6 +222,35 @@ fn the_message_of_a_cancelled_call_is_freed() {
     });
 }
 
+/// As that of a cancelled one.
+#[test]
+fn the_message_of_a_call_completed_by_hand_is_freed() {
+    alone("the_message_of_a_call_completed_by_hand_is_freed", || {
+        let pool = pool(1);
+        let holder = Holder::new();
+        let running = pool.submit(hold, holder.port()).unwrap();
+        let held = holder.entered();
+        for fails in [false, true] {
+            let before = memory();
+            let completed = pool.submit(echo, vec![1; LARGE]).unwrap();
+            assert!(memory() > before + (LARGE >> 11));
+            if fails {
+                completed
+                    .set_exception(concurrent_futures::Exception::msg("by hand"))
+                    .unwrap();
+            } else {
+                completed.set_result(vec![2]).unwrap();
+            }
+            let after = memory();
+            assert!(after < before + (LARGE >> 11), "{before} kB, {after} kB");
+        }
+        drop(held);
+        running.result(None).unwrap();
+        assert_eq!(pool.submit(square, 6).unwrap().result(None).unwrap(), 36);
+        pool.shutdown();
+    });
+}
+
 /// As a closure in a thread pool, before its result is seen.
 #[test]
 fn the_message_of_a_call_that_ran_is_freed() {

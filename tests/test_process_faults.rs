@@ -20,7 +20,7 @@ use std::net::TcpStream;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -319,6 +319,63 @@ fn a_stopped_worker() {
 }
 
 /// What a worker had not read when the pool was ended by force is not run by another one.
+/// Long about its end, as one with much memory may be: here a debugger has it, and is stopped.
+#[test]
+fn a_killed_worker_that_does_not_end() {
+    struct Tracer(Child);
+
+    impl Drop for Tracer {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    watchdog("a worker that does not end", |steps| {
+        let pool = tough_pool(2);
+        let holder = Holder::new();
+        let running = pool.submit(hold, holder.port()).unwrap();
+        let held = holder.entered();
+        let tracer = Command::new("strace")
+            .args(["-f", "-o", "/dev/null", "-p", &held.pid.to_string()])
+            .stderr(Stdio::null())
+            .spawn();
+        let mut tracer = match tracer {
+            Ok(tracer) => Tracer(tracer),
+            Err(error) => return println!("left out: no strace, {error}"),
+        };
+        let is_traced = || {
+            let status = fs::read_to_string(format!("/proc/{}/status", held.pid));
+            !status.unwrap().contains("TracerPid:\t0\n")
+        };
+        let mut ended = false;
+        until(steps, "it is traced", || {
+            ended = tracer.0.try_wait().unwrap().is_some();
+            ended || is_traced()
+        });
+        if ended {
+            return println!("left out: strace may not trace it");
+        }
+        stop(steps, tracer.0.id());
+        assert!(pool.kill_call(&running));
+        for n in 0..20 {
+            steps.at(format!("kill it again, {n}"));
+            assert!(pool.kill_call(&running));
+            // Time enough for the manager to wait for the end of the process, once.
+            thread::sleep(Duration::from_millis(20));
+        }
+        steps.at("another call");
+        assert_eq!(pool.submit(square, 6).unwrap().result(None).unwrap(), 36);
+        pool.terminate_workers();
+        pool.kill_workers();
+        assert!(!running.done());
+        drop(tracer);
+        steps.at("its end");
+        assert!(is::<CallKilled>(&exception(&running)));
+        pool.shutdown();
+    });
+}
+
 #[test]
 fn a_pool_that_is_ended_by_force_begins_nothing() {
     watchdog("a pool that is ended by force", |steps| {
@@ -1535,6 +1592,55 @@ fn strangers_on_a_loopback_address() {
     }
     let ended = child("strangers_on_a_loopback_address", "loopback", "");
     assert!(ended.stdout.contains("it works"), "{ended:?}");
+}
+
+/// The worker is taken in beside strangers that came before it, say nothing, and stay, or have hung up.
+#[test]
+fn a_worker_among_strangers() {
+    if is_child("among") {
+        watchdog("a worker among strangers", |steps| {
+            let folder = Folder::new("among");
+            env::set_var("TMPDIR", "relative");
+            let came = folder.path("came");
+            env::set_var("STRANGERS_CAME", &came);
+            register_all();
+            let pool = ProcessPoolExecutor::builder().max_workers(1);
+            let pool = pool.worker_args(entry("late_entry")).build().unwrap();
+            let call = pool.submit(square, 6).unwrap();
+            let mut port = None;
+            until(steps, "it listens", || {
+                port = listening().pop();
+                port.is_some()
+            });
+            let connect = |_| TcpStream::connect(("127.0.0.1", port.unwrap())).unwrap();
+            (0..20).map(connect).for_each(drop);
+            let silent: Vec<_> = (0..40).map(connect).collect();
+            fs::write(came, "").unwrap();
+            steps.at("the result");
+            let before = Instant::now();
+            assert_eq!(call.result(None).unwrap(), 36);
+            let took = before.elapsed();
+            assert!(took < Duration::from_secs(30), "{took:?}");
+            drop(silent);
+            pool.shutdown();
+            println!("it works");
+        });
+        return;
+    }
+    let ended = child("a_worker_among_strangers", "among", "");
+    assert!(ended.stdout.contains("it works"), "{ended:?}");
+}
+
+#[test]
+fn late_entry() {
+    let is_worker = |last: String| last.starts_with("--multiprocessing");
+    if env::args().next_back().map_or(false, is_worker) {
+        let came = env::var("STRANGERS_CAME").unwrap();
+        while fs::metadata(&came).is_err() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        register_all();
+    }
 }
 
 /// The ports at which this process listens.

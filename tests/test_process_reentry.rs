@@ -320,3 +320,24 @@ fn the_drop_of_what_breaks_a_broken_pool() {
         unhook();
     });
 }
+
+/// The pool keeps that error, and whoever has the last reference to the pool drops it.
+#[test]
+fn the_drop_of_what_broke_the_pool_panics() {
+    hooked("the drop of an initializer's error", |steps| {
+        let pool = builder(1).try_initializer(fails, ()).build().unwrap();
+        let future = pool.submit(square, 3).unwrap();
+        assert!(future.exception(None).unwrap().is_some());
+        drop(future);
+        pool.shutdown();
+        let (sender, dropped) = mpsc::channel();
+        let sender = Mutex::new(sender);
+        on_drop(move || {
+            sender.lock().unwrap().send(()).unwrap();
+            panic!("in drop");
+        });
+        steps.at("the end of the pool");
+        drop(pool);
+        dropped.try_recv().unwrap();
+    });
+}

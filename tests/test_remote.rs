@@ -19,7 +19,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{child, is_child, logged, rounds, until, watchdog, Random, Steps};
+use support::{child, is_child, logged, rounds, side_by_side, until, watchdog, Random, Steps};
 
 fn this() -> String {
     env::current_exe().unwrap().to_str().unwrap().to_owned()
@@ -555,61 +555,67 @@ fn says(command: &[&str], on_crash: OnCrash, limit: Duration) -> String {
 
 #[test]
 fn commands_that_start_no_worker() {
-    watchdog("commands that start no worker", |steps| {
-        let prompt = r#"printf "Welcome\nPassword: " >&2; read x"#;
-        let asks = r#"printf "Password: "; sleep 9 & wait"#;
-        let refused = "echo one; echo two >&2; echo three >&2; exit 7";
-        for (command, expected) in [
-            (&["false"][..], &["exit status: 1", "printed nothing"][..]),
-            (&["true"], &["exit status: 0", "printed nothing"]),
-            (&["/there/is/no/such"], &["No such file"]),
-            (
-                &["sh", "-c", refused],
-                &["exit status: 7", "one", "two", "three"],
-            ),
-            (
-                &["sh", "-c", "exec >&- 2>&-; exec sleep 1000"],
-                &["closed its output before it was a worker"],
-            ),
-            (&["echo", "banner"], &["exit status: 0", "banner"]),
-            (&["sh", "-c", "exec yes"], &["none of the protocol"]),
-            (
-                &["sh", "-c", "exec cat"],
-                &["nothing was heard of a worker for 400ms"],
-            ),
-            (
-                &["sh", "-c", "exec sleep 1000"],
-                &["nothing was heard of a worker for 400ms"],
-            ),
-            (&["printf", r"\377cf garbage and more of it"], &["no frame"]),
-            (
-                &["printf", r"\377cf\005\001\000\000\0009"],
-                &["another version"],
-            ),
-            (
-                &[
-                    "printf",
-                    r"\377cf\005\001\000\000\0001\377cf\011\002\000\000\000no",
-                ],
-                &["no"],
-            ),
-        ] {
-            for on_crash in [OnCrash::BreakPool, OnCrash::FailCall, OnCrash::Retry(3)] {
-                steps.at(format!("{command:?} {on_crash:?}"));
-                // What hangs is to be found soon; what ends by itself may take its time.
-                let hangs = expected[0].starts_with("nothing was heard");
-                let limit = Duration::from_millis(if hangs { 400 } else { 60_000 });
-                let text = says(command, on_crash, limit);
-                for expected in expected {
-                    assert!(text.contains(expected), "{text}");
-                }
+    const PROMPT: &str = r#"printf "Welcome\nPassword: " >&2; read x"#;
+    const ASKS: &str = r#"printf "Password: "; sleep 9 & wait"#;
+    const REFUSED: &str = "echo one; echo two >&2; echo three >&2; exit 7";
+    let cases = [
+        (&["false"][..], &["exit status: 1", "printed nothing"][..]),
+        (&["true"], &["exit status: 0", "printed nothing"]),
+        (&["/there/is/no/such"], &["No such file"]),
+        (
+            &["sh", "-c", REFUSED],
+            &["exit status: 7", "one", "two", "three"],
+        ),
+        (
+            &["sh", "-c", "exec >&- 2>&-; exec sleep 1000"],
+            &["closed its output before it was a worker"],
+        ),
+        (&["echo", "banner"], &["exit status: 0", "banner"]),
+        (&["sh", "-c", "exec yes"], &["none of the protocol"]),
+        (
+            &["sh", "-c", "exec cat"],
+            &["nothing was heard of a worker for 400ms"],
+        ),
+        (
+            &["sh", "-c", "exec sleep 1000"],
+            &["nothing was heard of a worker for 400ms"],
+        ),
+        (&["printf", r"\377cf garbage and more of it"], &["no frame"]),
+        (
+            &["printf", r"\377cf\005\001\000\000\0009"],
+            &["another version"],
+        ),
+        (
+            &[
+                "printf",
+                r"\377cf\005\001\000\000\0001\377cf\011\002\000\000\000no",
+            ],
+            &["no"],
+        ),
+        (
+            &["sh", "-c", PROMPT],
+            &["nothing was heard of a worker for 4s", "Password:"],
+        ),
+        (
+            &["sh", "-c", ASKS],
+            &["nothing was heard of a worker for 4s", "Password:"],
+        ),
+    ];
+    side_by_side("no worker", cases, |steps, (command, expected)| {
+        let prompts = expected.contains(&"Password:");
+        // What hangs is to be found soon, but after its prompt; what ends by itself may take its time.
+        let limit = match expected[0].starts_with("nothing was heard") {
+            true if prompts => 4_000,
+            true => 400,
+            false => 60_000,
+        };
+        let all = [OnCrash::BreakPool, OnCrash::FailCall, OnCrash::Retry(3)];
+        for on_crash in &all[..if prompts { 1 } else { 3 }] {
+            steps.at(format!("{on_crash:?}"));
+            let text = says(command, *on_crash, Duration::from_millis(limit));
+            for expected in expected {
+                assert!(text.contains(expected), "{text}");
             }
-        }
-        for command in [&["sh", "-c", prompt], &["sh", "-c", asks]] {
-            steps.at(format!("{command:?}"));
-            let text = says(command, OnCrash::BreakPool, Duration::from_secs(4));
-            assert!(text.contains("heard of a worker for 4s"), "{text}");
-            assert!(text.contains("Password:"), "{text}");
         }
     });
 }
@@ -757,40 +763,38 @@ fn stop(steps: &Steps, pid: u32) {
 /// To the other side, a bridge that is stopped is a machine that has vanished.
 #[test]
 fn a_machine_that_vanishes() {
-    watchdog("a machine that vanishes", |steps| {
-        for retry in [false, true] {
-            let on_crash = if retry {
-                OnCrash::Retry(1)
-            } else {
-                OnCrash::FailCall
-            };
-            let pool = by(exec(), 1)
-                .on_crash(on_crash)
-                .keep_alive(Duration::from_secs(2))
-                .build()
-                .unwrap();
-            let holder = Holder::new();
-            let call = pool.submit(hold, holder.port()).unwrap();
-            let first = holder.entered();
-            // For as long as it says something, a call may take its time.
-            thread::sleep(Duration::from_secs(5));
-            assert!(call.running());
-            stop(steps, pool.pids()[0]);
-            if retry {
-                steps.at("the second attempt");
-                let second = holder.entered();
-                let pid = second.pid;
-                drop(second);
-                assert_eq!(call.result(None).unwrap(), pid);
-            } else {
-                let died = died(&call);
-                assert_eq!(died.status(), None);
-                let text = died.to_string();
-                assert!(text.contains("nothing was heard of it for 2s"), "{text}");
-            }
-            until(steps, "the worker is gone", || !is_alive(first.pid));
-            pool.shutdown();
+    side_by_side("it vanishes, retry", [false, true], |steps, retry| {
+        let on_crash = if retry {
+            OnCrash::Retry(1)
+        } else {
+            OnCrash::FailCall
+        };
+        let pool = by(exec(), 1)
+            .on_crash(on_crash)
+            .keep_alive(Duration::from_secs(2))
+            .build()
+            .unwrap();
+        let holder = Holder::new();
+        let call = pool.submit(hold, holder.port()).unwrap();
+        let first = holder.entered();
+        // For as long as it says something, a call may take its time.
+        thread::sleep(Duration::from_secs(5));
+        assert!(call.running());
+        stop(steps, pool.pids()[0]);
+        if retry {
+            steps.at("the second attempt");
+            let second = holder.entered();
+            let pid = second.pid;
+            drop(second);
+            assert_eq!(call.result(None).unwrap(), pid);
+        } else {
+            let died = died(&call);
+            assert_eq!(died.status(), None);
+            let text = died.to_string();
+            assert!(text.contains("nothing was heard of it for 2s"), "{text}");
         }
+        until(steps, "the worker is gone", || !is_alive(first.pid));
+        pool.shutdown();
     });
 }
 

@@ -18,7 +18,7 @@ use std::process::{exit, Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
-use support::{until, watchdog, Steps};
+use support::{side_by_side, until, watchdog, Steps};
 
 fn this() -> String {
     env::current_exe().unwrap().to_str().unwrap().to_owned()
@@ -283,11 +283,13 @@ fn arguments_that_are_loaded_slowly() {
 /// No more than one reply to each call; what else comes ends the worker.
 #[test]
 fn a_stranger_that_replies_too_often() {
-    watchdog("a stranger that replies too often", |steps| {
-        for replies in [1, 2] {
+    side_by_side(
+        "a stranger that replies too often",
+        [1, 2],
+        |steps, replies| {
             let pool = stranger("eager", replies).build().unwrap();
             for n in 0..10 {
-                steps.at(format!("{replies} replies, call {n}"));
+                steps.at(format!("call {n}"));
                 let call = pool.submit(square, 3).unwrap();
                 match call.exception(None).unwrap() {
                     None => assert_eq!(call.result(None).unwrap(), 9),
@@ -296,24 +298,22 @@ fn a_stranger_that_replies_too_often() {
             }
             pool.kill_workers();
             pool.shutdown();
-        }
-    });
+        },
+    );
 }
 
 #[test]
 fn a_stranger_that_boasts() {
-    watchdog("a stranger that boasts", |steps| {
-        for length in [200, 9_000, 1 << 33, 1 << 62, u64::MAX] {
-            steps.at(format!("{length} bytes"));
-            let pool = stranger("boasts", length).build().unwrap();
-            let options = CallOptions::new().timeout(Duration::from_secs(1));
-            let call = pool.submit_with(echo, vec![1], options).unwrap();
-            let exception = exception(&call);
-            let known = is::<CallTimeout>(&exception) || exception.to_string().contains("bytes");
-            assert!(known, "{exception}");
-            pool.kill_workers();
-            pool.shutdown();
-        }
+    let lengths = [200, 9_000, 1 << 33, 1 << 62, u64::MAX];
+    side_by_side("a stranger that boasts", lengths, |_, length| {
+        let pool = stranger("boasts", length).build().unwrap();
+        let options = CallOptions::new().timeout(Duration::from_secs(1));
+        let call = pool.submit_with(echo, vec![1], options).unwrap();
+        let exception = exception(&call);
+        let known = is::<CallTimeout>(&exception) || exception.to_string().contains("bytes");
+        assert!(known, "{exception}");
+        pool.kill_workers();
+        pool.shutdown();
     });
 }
 
@@ -332,9 +332,11 @@ fn a_stranger_that_lapses() {
 /// into the queue.
 #[test]
 fn a_stranger_that_closes_one_half() {
-    watchdog("a stranger that closes one half", |steps| {
-        for (calls, length) in [(0, 10), (1, 10), (1, 300_000)] {
-            steps.at(format!("{length} bytes after {calls} calls"));
+    let cases = [(0, 10), (1, 10), (1, 300_000)];
+    side_by_side(
+        "a stranger that closes one half",
+        cases,
+        |_, (calls, length)| {
             let pool = stranger("half", calls).build().unwrap();
             for _ in 0..calls {
                 assert_eq!(pool.submit(square, 3).unwrap().result(None).unwrap(), 9);
@@ -348,8 +350,8 @@ fn a_stranger_that_closes_one_half() {
             );
             pool.kill_workers();
             pool.shutdown();
-        }
-    });
+        },
+    );
 }
 
 /// It is asked, and then it is killed; nobody waits for it for long.
@@ -381,15 +383,13 @@ fn a_stranger_that_does_not_end() {
 
 #[test]
 fn a_stranger_that_ends_strangely() {
-    watchdog("a stranger that ends strangely", |steps| {
-        for status in [0, 0x137f, 0xffff, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
-            steps.at(format!("{status}"));
-            let pool = stranger("ends", status.into()).build().unwrap();
-            let exception = exception(&pool.submit(square, 3).unwrap());
-            assert!(is::<WorkerDied>(&exception), "{exception:?}");
-            assert!(exception.to_string().contains("abruptly"));
-            pool.shutdown();
-        }
+    let statuses = [0, 0x137f, 0xffff, 0x7fff_ffff, 0x8000_0000, u32::MAX];
+    side_by_side("a stranger that ends strangely", statuses, |_, status| {
+        let pool = stranger("ends", status.into()).build().unwrap();
+        let exception = exception(&pool.submit(square, 3).unwrap());
+        assert!(is::<WorkerDied>(&exception), "{exception:?}");
+        assert!(exception.to_string().contains("abruptly"));
+        pool.shutdown();
     });
 }
 

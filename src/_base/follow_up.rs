@@ -41,6 +41,15 @@ impl<T> Future<T> {
         self._invoke_callbacks(done_callbacks);
     }
 
+    /// For a future that is done, and was in this state before: if no worker had begun the call, somebody has completed it by
+    /// hand.
+    #[inline]
+    pub(super) fn discard_early(&self, before: State) {
+        if before == State::Pending {
+            self.core.work.discard_early();
+        }
+    }
+
     /// Drops what a future that is done without it still has of its call.
     pub(super) fn discard_call(&self) {
         LOGGER.log_panic("exception ignored while dropping a call", || {

@@ -17,6 +17,10 @@ pub(in super::super) trait Work<T>:
     /// The future is done without it: drops what it has of the user's.
     fn discard(&self);
 
+    /// The future was completed by hand before anybody had begun the call: drops what of it is of no use any more, where
+    /// whoever comes for the call later can do without.
+    fn discard_early(&self) {}
+
     /// Runs the call here and now, if nobody has begun it, and takes it off the pool's count of those that
     /// are not done. Returns whether it did. For a worker of the pool.
     fn help(&self, future: &Future<T>, unfinished: &Weak<Mutex<usize>>) -> bool;

@@ -43,6 +43,10 @@ impl<T> Work<T> for Weak<_CallItem> {
         }
     }
 
+    fn discard_early(&self) {
+        Work::<T>::discard(self);
+    }
+
     fn help(&self, _: &Future<T>, _: &Weak<Mutex<usize>>) -> bool {
         false
     }

@@ -8,6 +8,7 @@ use super::super::stdlib::multiprocessing::process::Process;
 use super::super::stdlib::multiprocessing::spawn::Timing;
 use super::state::Executing;
 use super::{_ExecutorManagerThread, CommandFailed, End, FAILED_STARTS};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::io;
@@ -38,11 +39,13 @@ impl Commands {
     /// The words of each command, and how many workers it is for. Words may occur more than once.
     pub(super) fn new(commands: Vec<(Vec<OsString>, usize)>, timing: Timing) -> Self {
         let mut list: Vec<(Vec<OsString>, usize)> = Vec::new();
+        let mut numbers = HashMap::new();
         for (words, workers) in commands {
-            match list.iter_mut().find(|(others, _)| *others == words) {
-                Some((_, all)) => *all += workers,
-                None => list.push((words, workers)),
+            let number = *numbers.entry(words.clone()).or_insert(list.len());
+            if number == list.len() {
+                list.push((words, 0));
             }
+            list[number].1 += workers;
         }
         Commands { list, timing }
     }

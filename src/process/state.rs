@@ -3,13 +3,13 @@
 
 //! What a pool knows of its calls and of its workers: in CPython the attributes of `ProcessPoolExecutor`.
 
-use super::super::_base::{Exception, SubmitError};
+use super::super::_base::{Exception, SubmitError, LOGGER};
 use super::super::stdlib::multiprocessing::connection::{Connection, Message};
 use super::super::stdlib::multiprocessing::process::Process;
 use super::super::stdlib::threading::Thread;
 use super::command::Usage;
 use super::completion::mark_failed;
-use super::{BrokenProcessPool, Item, WorkerDied, SUMMONS};
+use super::{BrokenProcessPool, Item, Pool, WorkerDied, SUMMONS};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::mem;
@@ -310,5 +310,14 @@ impl Executing {
         }
         self.fail_all(&exception, failed);
         exception
+    }
+}
+
+/// What broke the pool may have an error of the user's in it, whose `Drop` may panic; and the last reference to the pool may
+/// be anybody's: a manager's, or `_python_exit`'s, which has more to do then.
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let broken = self.lock().broken.take();
+        LOGGER.log_panic("Exception in worker", || drop(broken));
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 use std::env;
+use std::fmt::Debug;
 use std::fs;
 use std::io::Read;
 use std::iter;
@@ -68,6 +69,27 @@ pub fn watchdog<R: Send + 'static>(
         Ok(Ok(value)) => value,
         Ok(Err(payload)) => resume_unwind(payload),
         Err(_) => panic!("{}", hung(what, &steps)),
+    }
+}
+
+/// Runs `body` on each of some cases at the same time, each under a [`watchdog`] of its own: for cases that wait most
+/// of their time. Fails as the first of them that fails, once all of them are over.
+pub fn side_by_side<T: Debug + Send + 'static>(
+    what: &str,
+    cases: impl IntoIterator<Item = T>,
+    body: impl Fn(&Steps, T) + Clone + Send + 'static,
+) {
+    let run = |case| {
+        let (what, body) = (format!("{what}, {case:?}"), body.clone());
+        thread::spawn(move || watchdog(&what, move |steps| body(steps, case)))
+    };
+    let running: Vec<_> = cases.into_iter().map(run).collect();
+    let failed: Vec<_> = running
+        .into_iter()
+        .filter_map(|case| case.join().err())
+        .collect();
+    if let Some(payload) = failed.into_iter().next() {
+        resume_unwind(payload);
     }
 }
 

@@ -113,7 +113,7 @@ impl Link {
     /// Starts the threads, and waits until there is a worker; see `Process::connect`.
     pub(super) fn connect(
         &self,
-        child: &Mutex<Child>,
+        child: &Mutex<Option<Child>>,
         is_wanted: impl Fn() -> bool,
     ) -> Result<Connection, Option<io::Error>> {
         let (output, errors) = (self.output.try_clone()?, self.errors.try_clone()?);
@@ -156,7 +156,7 @@ impl Link {
     }
 
     /// The command's output has ended before there was a worker.
-    fn why_it_ended(&self, child: &Mutex<Child>) -> io::Error {
+    fn why_it_ended(&self, child: &Mutex<Option<Child>>) -> io::Error {
         let reason = self.shared.known.acquire().reason.clone();
         let text = reason.unwrap_or_else(|| {
             self.shared.end_input();
@@ -217,7 +217,7 @@ impl Link {
 
     /// Waits for the command, and kills it if it takes too long. Returns the status of the worker, if that has
     /// arrived, or else of the command, if it has ended by itself and that can be known.
-    pub(super) fn join(&self, child: &Mutex<Child>) -> io::Result<Option<ExitStatus>> {
+    pub(super) fn join(&self, child: &Mutex<Option<Child>>) -> io::Result<Option<ExitStatus>> {
         self.kill();
         let now = Instant::now();
         let known = self.shared.known.acquire();
@@ -226,9 +226,12 @@ impl Link {
         let limit = if can_end { now + GRACE } else { now };
         let mut status = wait(child, limit);
         if let Ok(None) = status {
-            let mut child = lock(child);
-            kill(&mut child);
-            status = child.wait().map(|_| None);
+            // Not waited for with the lock held; see `Process::child`.
+            let child = lock(child).take();
+            if let Some(mut child) = child {
+                kill(&mut child);
+                status = child.wait().map(|_| None);
+            }
         }
         let threads = mem::take(&mut *lock(&self.threads));
         if threads.is_empty() {
@@ -260,11 +263,15 @@ impl Link {
 /// # Errors
 ///
 /// When it has ended, and nobody can say how: see [`kill`].
-fn wait(child: &Mutex<Child>, until: Instant) -> io::Result<Option<ExitStatus>> {
+fn wait(child: &Mutex<Option<Child>>, until: Instant) -> io::Result<Option<ExitStatus>> {
     let mut pause = Duration::from_micros(200);
     loop {
-        if let Some(status) = lock(child).try_wait()? {
-            return Ok(Some(status));
+        let status = match &mut *lock(child) {
+            Some(child) => child.try_wait()?,
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
+        if status.is_some() {
+            return Ok(status);
         }
         if Instant::now() >= until {
             return Ok(None);

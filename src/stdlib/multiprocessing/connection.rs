@@ -126,13 +126,13 @@ impl Connection {
         }
     }
 
-    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         match self {
             #[cfg(unix)]
             Connection::Unix(stream) | Connection::Command(stream, _) => {
-                stream.set_read_timeout(timeout)
+                stream.set_nonblocking(nonblocking)
             }
-            Connection::Tcp(stream) => stream.set_read_timeout(timeout),
+            Connection::Tcp(stream) => stream.set_nonblocking(nonblocking),
         }
     }
 }
@@ -376,16 +376,14 @@ impl Listener {
         Ok((Listener::Tcp(listener), address))
     }
 
-    /// A stream of somebody who knows the secret, and what it is for; `None` if there is nobody now.
-    pub(super) fn accept(&self, secret: &str) -> io::Result<Option<(Connection, usize)>> {
+    /// Somebody who has connected; `None` if there is nobody now.
+    pub(super) fn accept(&self) -> io::Result<Option<Guest>> {
         let accepted = match self {
             #[cfg(unix)]
-            Listener::Unix(listener) => listener.accept().and_then(|(stream, _)| {
-                // In some systems, it is what the listener is.
-                stream.set_nonblocking(false)?;
-                Ok(Connection::Unix(stream))
-            }),
-            Listener::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
+            Listener::Unix(listener) => listener
+                .accept()
+                .map(|(stream, _)| Ok(Connection::Unix(stream))),
+            Listener::Tcp(listener) => listener.accept().map(|(stream, _)| {
                 // In Windows, other processes that this one starts may inherit what was accepted, and keep it
                 // open when this one has ended. They do not inherit a copy.
                 let stream = if cfg!(windows) {
@@ -393,46 +391,71 @@ impl Listener {
                 } else {
                     stream
                 };
-                stream.set_nonblocking(false)?;
                 stream.set_nodelay(true)?;
                 Ok(Connection::Tcp(stream))
             }),
         };
-        let connection = match accepted {
-            Ok(connection) => connection,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut greeting = vec![0; secret.len() + 1];
-        if read_in_time(&connection, &mut greeting).is_err() {
-            return Ok(None);
+        match accepted {
+            // An error: it has hung up.
+            Ok(connection) => Ok(connection.and_then(Guest::new).ok()),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+                // Some systems say so of one that has hung up before.
+                io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset => Ok(None),
+                _ => Err(error),
+            },
         }
-        connection.set_read_timeout(None)?;
-        connection.set_write_timeout(Duration::from_secs(1))?;
-        let role = usize::from(greeting.pop().unwrap_or_default());
-        // Not `==`, which takes the longer the more of it is right.
-        let differences = greeting.iter().zip(secret.bytes());
-        let known = differences.fold(0, |all, (a, b)| all | (a ^ b)) == 0;
-        Ok(Some((connection, role)).filter(|_| known && role <= Role::Control as usize))
     }
 }
 
-/// Fills the buffer, within two seconds in all: a stranger on a loopback address may connect and say nothing, or
-/// now and then a byte.
-fn read_in_time(mut connection: &Connection, mut buffer: &mut [u8]) -> io::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(2);
-    while !buffer.is_empty() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        // An error: it is zero.
-        connection.set_read_timeout(Some(left))?;
-        match connection.read(buffer) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => buffer = &mut buffer[n..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+/// Who has connected to a [`Listener`]: the worker, or, on a loopback address, perhaps a stranger, who may say
+/// nothing, or now and then a byte.
+pub(super) struct Guest {
+    connection: Connection,
+    /// What it has said so far.
+    greeting: Vec<u8>,
+    /// Until then it has to show the secret.
+    deadline: Instant,
+}
+
+impl Guest {
+    fn new(connection: Connection) -> io::Result<Self> {
+        connection.set_nonblocking(true)?;
+        Ok(Guest {
+            connection,
+            greeting: Vec::new(),
+            deadline: Instant::now() + Duration::from_secs(2),
+        })
     }
-    Ok(())
+
+    /// Hears what it says, without waiting for it. Returns the stream of one that knows the secret, and what it is
+    /// for, or the guest, if that is not known yet; `None` of a stranger.
+    pub(super) fn hear(mut self, secret: &str) -> Option<Result<(Connection, usize), Self>> {
+        let mut buffer = vec![0; secret.len() + 1 - self.greeting.len()];
+        match (&self.connection).read(&mut buffer) {
+            Ok(0) => return None,
+            Ok(n) => self.greeting.extend(&buffer[..n]),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
+                _ => return None,
+            },
+        }
+        if self.greeting.len() <= secret.len() {
+            let in_time = Instant::now() < self.deadline;
+            return Some(Err(self)).filter(|_| in_time);
+        }
+        let role = usize::from(self.greeting.pop().unwrap_or_default());
+        // Not `==`, which takes the longer the more of it is right.
+        let differences = self.greeting.iter().zip(secret.bytes());
+        let known = differences.fold(0, |all, (a, b)| all | (a ^ b)) == 0;
+        if !known || role > Role::Control as usize {
+            return None;
+        }
+        self.connection.set_nonblocking(false).ok()?;
+        let timeout = Duration::from_secs(1);
+        self.connection.set_write_timeout(timeout).ok()?;
+        Some(Ok((self.connection, role)))
+    }
 }
 
 /// Connects to a parent: in a folder, or at an address.

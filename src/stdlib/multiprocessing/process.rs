@@ -11,21 +11,28 @@ use super::spawn::{
     get_bridge_command_line, get_command_line, get_executable, kill, Timing, TERMINATE,
 };
 use std::collections::hash_map::RandomState;
+use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
+use std::mem;
 use std::net::Shutdown;
 use std::process::{self, Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+/// How many that have connected, and may be the worker, are heard at once. The worker says at once who it is; who has been
+/// silent for the longest time is sent away for another one.
+const GUESTS: usize = 16;
+
 /// A worker process. It is killed when this is dropped.
 pub(in super::super::super) struct Process {
     pid: u32,
-    /// Held only for moments: whoever waits for the process has seen it end, or has killed it.
-    child: Mutex<Child>,
+    /// Held only for moments: whoever waits for the end of the process, which may take long if it has much memory,
+    /// takes it out. By then it has been killed, so nobody else needs it.
+    child: Mutex<Option<Child>>,
     /// The streams of messages and of control; `None` until the worker has connected.
     streams: Mutex<Option<[Arc<Connection>; 2]>>,
     /// If the process is a command, which has the worker start elsewhere: its streams.
@@ -65,7 +72,7 @@ impl Process {
     fn new(child: Child, link: Option<Link>) -> Self {
         Process {
             pid: child.id(),
-            child: Mutex::new(child),
+            child: Mutex::new(Some(child)),
             streams: Mutex::new(None),
             link,
         }
@@ -73,7 +80,7 @@ impl Process {
 
     /// What the process prints, if that was to be taken.
     pub(super) fn take_output(&self) -> Option<ChildStdout> {
-        lock(&self.child).stdout.take()
+        lock(&self.child).as_mut()?.stdout.take()
     }
 
     /// Why the worker behind a command was given up, if that is known.
@@ -96,7 +103,10 @@ impl Process {
         }
         let secret = secret();
         let folder = Folder::new(&secret);
-        let mut stdin = lock(&self.child).stdin.take().ok_or(None)?;
+        let mut child = lock(&self.child);
+        let stdin = child.as_mut().and_then(|child| child.stdin.take());
+        drop(child);
+        let mut stdin = stdin.ok_or(None)?;
         // An error: the process has ended.
         let mut tell = |line: &str| stdin.write_all(line.as_bytes()).map_err(|_| None);
         tell(&format!("{secret}\n{}\n", folder.0))?;
@@ -117,20 +127,23 @@ impl Process {
         is_wanted: impl Fn() -> bool,
     ) -> Result<Arc<Connection>, Option<io::Error>> {
         let mut streams = [None, None];
+        // Several are heard at once, lest a stranger that says nothing keep the worker waiting.
+        let mut guests = VecDeque::new();
         // Nothing tells of a connection and of the end of a process at once. So this looks for both; soon
         // again at first, as most workers connect after a millisecond, and then ever more seldom.
         let mut pause = Duration::from_micros(50);
         loop {
-            match listener.accept(secret)? {
-                Some((stream, role)) => streams[role] = Some(Arc::new(stream)),
-                None => {
-                    // An error: it has ended, too; see `kill`.
-                    let lives = matches!(lock(&self.child).try_wait(), Ok(None));
-                    if !is_wanted() || !lives {
-                        return Err(None);
-                    }
-                    thread::sleep(pause);
-                    pause = (pause + pause / 16).min(Duration::from_millis(10));
+            let guest = listener.accept()?;
+            let nobody = guest.is_none();
+            guests.extend(guest);
+            if guests.len() > GUESTS {
+                guests.pop_front();
+            }
+            for guest in mem::take(&mut guests) {
+                match guest.hear(secret) {
+                    Some(Ok((stream, role))) => streams[role] = Some(Arc::new(stream)),
+                    Some(Err(guest)) => guests.push_back(guest),
+                    None => {}
                 }
             }
             if let [Some(messages), Some(control)] = &streams {
@@ -138,6 +151,21 @@ impl Process {
                 *lock(&self.streams) = Some([Arc::clone(&messages), Arc::clone(control)]);
                 return Ok(messages);
             }
+            if !is_wanted() || !self.lives() {
+                return Err(None);
+            }
+            if nobody {
+                thread::sleep(pause);
+                pause = (pause + pause / 16).min(Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// Whether it has not ended yet. If that is not known, it has; see `kill`.
+    fn lives(&self) -> bool {
+        match &mut *lock(&self.child) {
+            Some(child) => matches!(child.try_wait(), Ok(None)),
+            None => false,
         }
     }
 
@@ -169,7 +197,9 @@ impl Process {
         if let Some(link) = &self.link {
             return link.kill();
         }
-        kill(&mut lock(&self.child));
+        if let Some(child) = &mut *lock(&self.child) {
+            kill(child);
+        }
         // A process that the worker has forked may have the other ends, too.
         for stream in lock(&self.streams).iter().flatten() {
             stream.shutdown(Shutdown::Both);
@@ -181,14 +211,15 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When it is not known how it ended.
+    /// When it is not known how it ended; or when it was waited for before.
     pub(in super::super::super) fn join(&self) -> io::Result<ExitStatus> {
         if let Some(link) = &self.link {
             let status = link.join(&self.child)?;
             return status.ok_or_else(|| io::ErrorKind::TimedOut.into());
         }
         self.kill();
-        lock(&self.child).wait()
+        let child = lock(&self.child).take();
+        child.ok_or(io::ErrorKind::NotFound)?.wait()
     }
 }
 
@@ -204,7 +235,7 @@ impl Link {
 
     fn connect(
         &self,
-        _: &Mutex<Child>,
+        _: &Mutex<Option<Child>>,
         _: impl Fn() -> bool,
     ) -> Result<Connection, Option<io::Error>> {
         match *self {}
@@ -222,7 +253,7 @@ impl Link {
         match *self {}
     }
 
-    fn join(&self, _: &Mutex<Child>) -> io::Result<Option<ExitStatus>> {
+    fn join(&self, _: &Mutex<Option<Child>>) -> io::Result<Option<ExitStatus>> {
         match *self {}
     }
 }
