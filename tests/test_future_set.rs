@@ -199,6 +199,47 @@ fn no_part_of_the_table_is_crowded() {
     }
 }
 
+/// An allocator has a region for each of several threads, at even distances. Futures that many threads have made do
+/// not have their places one upon another: to put one in, a table looks at a few groups of sixteen places.
+#[test]
+fn what_several_threads_have_made_is_well_spread() {
+    for bits in [12, 16] {
+        let places = 1_usize << bits;
+        let number = places / 8 * 7;
+        // So many regions fit into the addresses.
+        let threads = [2, 4, 8, 16, 64, 256].into_iter();
+        for threads in threads.filter(|&threads| threads <= usize::MAX >> 26) {
+            for stride in [128, 192] {
+                let place_of = |n: usize| {
+                    let identity = (n % threads) * (64 << 20) + (n / threads) * stride;
+                    hash(&(0x7f3c_5401_2340_u64 as usize).wrapping_add(identity)) as usize
+                };
+                let mut taken = vec![false; places];
+                let groups: usize = (0..number).map(|n| put_in(&mut taken, place_of(n))).sum();
+                assert!(
+                    groups < 8 * number,
+                    "{number} of {threads} threads, {stride}: {groups} groups"
+                );
+            }
+        }
+    }
+}
+
+/// Takes a place as std's table does. Returns at how many groups it has looked.
+fn put_in(taken: &mut [bool], place: usize) -> usize {
+    let mask = taken.len() - 1;
+    let (mut first, mut groups) = (place & mask, 1);
+    loop {
+        let mut group = (first..first + 16).map(|place| place & mask);
+        if let Some(free) = group.find(|&place| !taken[place]) {
+            taken[free] = true;
+            return groups;
+        }
+        first += 16 * groups;
+        groups += 1;
+    }
+}
+
 fn identities(number: usize, stride: usize) -> impl Iterator<Item = usize> {
     let base = 0x7f3c_5401_2340_u64 as usize;
     (0..number).map(move |n| base.wrapping_add(n * stride))

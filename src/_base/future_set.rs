@@ -57,6 +57,8 @@ impl IdentityHasher {
     const CLOSEST: usize = 2 * mem::size_of::<usize>() + mem::size_of::<Core<(), ()>>();
     /// So many places in a row keep their order.
     const BLOCK: usize = 512;
+    /// A region is that large: two to the power of this, in bytes. glibc's are.
+    const REGION_BITS: u32 = 26;
     /// Two to the power of the bits of a word, divided by the golden ratio: the usual factor for mixing.
     const FACTOR: usize = 0x9e37_79b9_7f4a_7c15_u64 as usize;
 }
@@ -72,9 +74,13 @@ impl Hasher for IdentityHasher {
         let place = identity / Self::CLOSEST;
         // Large ones are often a power of two apart. Without this, they might all have one place.
         let place = place + (place >> 16);
+        // Allocators have a region of memory for each of several threads, and these lie at even distances. Without
+        // this, the futures of many threads might have the same places.
+        let region = (identity >> Self::REGION_BITS).wrapping_mul(Self::FACTOR);
+        let block = (place / Self::BLOCK).wrapping_add(region >> (usize::BITS / 2));
         // If the addresses go on beyond the end of the table, they begin anew at its front. Without this, that
         // part would be crowded, and searched for long, while the other has room.
-        let block = (place / Self::BLOCK).wrapping_mul(Self::FACTOR);
+        let block = block.wrapping_mul(Self::FACTOR);
         let place = block.wrapping_mul(Self::BLOCK) + place % Self::BLOCK;
         self.hash = ((place & REST) | (mixed & !REST)) as u64;
     }
