@@ -604,10 +604,12 @@ fn commands_that_start_no_worker() {
     side_by_side("no worker", cases, |steps, (command, expected)| {
         let prompts = expected.contains(&"Password:");
         // What hangs is to be found soon, but after its prompt; what ends by itself may take its time.
-        let limit = match expected[0].starts_with("nothing was heard") {
-            true if prompts => 4_000,
-            true => 400,
-            false => 60_000,
+        let limit = if prompts {
+            4_000
+        } else if expected[0].starts_with("nothing was heard") {
+            400
+        } else {
+            60_000
         };
         let all = [OnCrash::BreakPool, OnCrash::FailCall, OnCrash::Retry(3)];
         for on_crash in &all[..if prompts { 1 } else { 3 }] {

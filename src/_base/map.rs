@@ -191,6 +191,7 @@ impl<T, U> Map<T, U> {
 
     /// Ends the iteration: cancels what was not yielded. Python's `generator.close`.
     pub(super) fn close(&mut self) {
+        // First of all, as what follows may panic.
         for future in &self.fs {
             future.cancel();
         }
@@ -198,7 +199,7 @@ impl<T, U> Map<T, U> {
         self.items = 0;
         let values = mem::replace(&mut self.values, Vec::new().into_iter());
         drop(Values(values.collect()));
-        // Last of all, as these may panic: an error, the iterable.
+        // Last of all, as nothing stands between these and a panic: an error, the iterable.
         self.taken = None;
         self.failure = None;
         self.refused = None;
@@ -356,11 +357,11 @@ impl<X: ?Sized, I: Iterator, T> Unsubmitted<'_, X, I, T> {
     /// A reference to the function. They are made some at a time, more the more tasks there are: if each were made
     /// with its task, this thread would contend for their count with the workers, who drop theirs.
     fn reference(&mut self) -> Arc<dyn MapFunction<I::Item, T>> {
-        if self.references.is_empty() {
+        self.references.pop().unwrap_or_else(|| {
             let number = (self.references.capacity() * 2).clamp(4, 64);
             self.references.resize(number, Arc::clone(&self.f));
-        }
-        self.references.pop().unwrap_or_else(|| Arc::clone(&self.f))
+            Arc::clone(&self.f)
+        })
     }
 }
 

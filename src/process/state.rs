@@ -318,6 +318,6 @@ impl Executing {
 impl Drop for Pool {
     fn drop(&mut self) {
         let broken = self.lock().broken.take();
-        LOGGER.log_panic("Exception in worker", || drop(broken));
+        LOGGER.log_panic("exception ignored while dropping an error", || drop(broken));
     }
 }
