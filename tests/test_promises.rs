@@ -1020,6 +1020,13 @@ fn several_that_panic_when_they_are_dropped() {
         drop(pool.map_with(move |_| bomb(), 0..3, three).unwrap());
         gate.open();
         assert_eq!(pool.submit(|| 7).unwrap().result(None).unwrap(), 7);
+        steps.at("results of calls with one item each");
+        for taken in 0..2 {
+            let mut map = pool.map(move |_| bomb(), 0..9).unwrap();
+            pool.submit(|| ()).unwrap().result(None).unwrap();
+            map.by_ref().take(taken).for_each(std::mem::forget);
+            drop(map);
+        }
         steps.at("results of a chunk of which one was taken");
         let mut map = pool.map_with(move |_| bomb(), 0..9, three).unwrap();
         std::mem::forget(map.next());

@@ -195,7 +195,14 @@ impl<T, U> Map<T, U> {
         for future in &self.fs {
             future.cancel();
         }
-        self.fs = VecDeque::new();
+        self.clear();
+    }
+
+    /// Drops the results one by one: a list of which two panic would end the process.
+    fn clear(&mut self) {
+        for future in mem::take(&mut self.fs) {
+            LOGGER.log_panic("exception ignored while dropping an item", || drop(future));
+        }
         self.items = 0;
         let values = mem::replace(&mut self.values, Vec::new().into_iter());
         drop(Values(values.collect()));
@@ -217,6 +224,8 @@ impl<T, U> Drop for Map<T, U> {
     fn drop(&mut self) {
         if self.started {
             self.close();
+        } else {
+            self.clear();
         }
     }
 }
