@@ -466,7 +466,7 @@ impl<T, F: Waitable<T>> AsCompleted<T, F> {
     /// Ends the iteration: lets go of the futures that were not yielded. Python's `generator.close`.
     fn close(&mut self) {
         self.fs.uninstall(mem::take(&mut self.installed));
-        self.fs.given.clear();
+        self.fs.clear();
         self.finished = Finished::new(Positions::default());
         self.pending = 0;
     }

@@ -1027,6 +1027,10 @@ fn several_that_panic_when_they_are_dropped() {
             map.by_ref().take(taken).for_each(std::mem::forget);
             drop(map);
         }
+        steps.at("futures that as_completed has not yielded");
+        let futures: Vec<_> = (0..9).map(|_| pool.submit(bomb).unwrap()).collect();
+        pool.submit(|| ()).unwrap().result(None).unwrap();
+        drop(as_completed(futures, None));
         steps.at("results of a chunk of which one was taken");
         let mut map = pool.map_with(move |_| bomb(), 0..9, three).unwrap();
         std::mem::forget(map.next());

@@ -6,10 +6,12 @@
 use super::super::stdlib::threading::Condition;
 use super::{
     _AcquireFutures, Future, FutureSet, Installed, PoolNumber, Positions, Shared, State, Worker,
+    LOGGER,
 };
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
+use std::mem;
 use std::sync::Arc;
 
 /// What [`wait`](super::wait) and [`as_completed`](super::as_completed) take: a [`Future`], an
@@ -286,6 +288,13 @@ impl<F> Futures<F> {
             if let Some(future) = self.get(position) {
                 future.condition.acquire().waiters.remove(key);
             }
+        }
+    }
+
+    /// Drops them one by one: a list of which two results panic would end the process.
+    pub(super) fn clear(&mut self) {
+        for future in mem::take(&mut self.given) {
+            LOGGER.log_panic("exception ignored while dropping an item", || drop(future));
         }
     }
 
