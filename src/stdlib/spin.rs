@@ -52,6 +52,7 @@ thread_local! {
 /// Calls `look` a few times, until it finds what it looks for. After `None`, the caller is to sleep.
 ///
 /// `may_offer` is asked before each offer: it says no when the caller has to be back soon.
+#[inline]
 pub(super) fn spin<R>(
     mut look: impl FnMut() -> Option<R>,
     may_offer: impl Fn() -> bool,

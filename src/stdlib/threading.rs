@@ -136,6 +136,7 @@ impl<T> Condition<T> {
 
     /// Waits until `predicate` holds or the deadline passes, whichever comes first, and returns
     /// with the lock held. The caller looks at the value to learn which of the two it was.
+    #[inline]
     pub(in super::super) fn wait_for(
         &self,
         predicate: impl Fn(&T) -> bool,
@@ -162,6 +163,7 @@ impl<T> Condition<T> {
 
 impl<T: ?Sized> Condition<T> {
     /// Looks again a few times whether `predicate` holds, and gives up before it would cost much.
+    #[inline]
     pub(in super::super) fn spin_for(
         &self,
         predicate: impl Fn(&T) -> bool,
@@ -181,6 +183,7 @@ impl<T: ?Sized> Condition<T> {
         }
     }
 
+    #[inline]
     fn try_acquire(&self) -> Option<Acquired<'_, T>> {
         Some(Acquired {
             condition: self,
