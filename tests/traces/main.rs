@@ -34,8 +34,9 @@ const HANG_LIMIT: Duration = Duration::from_secs(30);
 /// So many are shown in full.
 const MISMATCHES_SHOWN: usize = 10;
 
-/// How often a scenario is replayed whose outcome depends on the threads' order.
-const TIMES: usize = 10;
+/// How often a scenario is replayed whose outcome depends on the threads' order: each time with a longer pause before
+/// each step, as the system may give a processor to the same thread first every time.
+const TIMES: u64 = 10;
 
 /// What has come of one scenario, or of one step.
 #[derive(Default)]
@@ -113,9 +114,9 @@ fn replay(scenarios: &[Arc<Scenario>]) -> Vec<Replayed> {
         thread::spawn(move || {
             for scenario in scenarios {
                 let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-                    for _ in 0..TIMES {
+                    for time in 0..TIMES {
                         *lock(&progress) = Replayed::default();
-                        replay_one(&scenario, &progress);
+                        replay_one(&scenario, Duration::from_millis(time), &progress);
                         if !lock(&progress).another_worker() {
                             break;
                         }
@@ -149,24 +150,27 @@ fn replay(scenarios: &[Arc<Scenario>]) -> Vec<Replayed> {
     all
 }
 
-fn replay_one(scenario: &Scenario, progress: &Mutex<Replayed>) {
+fn replay_one(scenario: &Scenario, pause: Duration, progress: &Mutex<Replayed>) {
     match scenario.type_name.as_str() {
-        "i32" => replay_typed::<i32>(scenario, progress),
-        "i64" => replay_typed::<i64>(scenario, progress),
-        "String" => replay_typed::<String>(scenario, progress),
-        "()" => replay_typed::<()>(scenario, progress),
-        "bool" => replay_typed::<bool>(scenario, progress),
-        "f64" => replay_typed::<f64>(scenario, progress),
-        "Vec<i32>" => replay_typed::<Vec<i32>>(scenario, progress),
+        "i32" => replay_typed::<i32>(scenario, pause, progress),
+        "i64" => replay_typed::<i64>(scenario, pause, progress),
+        "String" => replay_typed::<String>(scenario, pause, progress),
+        "()" => replay_typed::<()>(scenario, pause, progress),
+        "bool" => replay_typed::<bool>(scenario, pause, progress),
+        "f64" => replay_typed::<f64>(scenario, pause, progress),
+        "Vec<i32>" => replay_typed::<Vec<i32>>(scenario, pause, progress),
         other => panic!("no type is named {other}"),
     }
 }
 
-fn replay_typed<T: Value>(scenario: &Scenario, progress: &Mutex<Replayed>) {
+fn replay_typed<T: Value>(scenario: &Scenario, pause: Duration, progress: &Mutex<Replayed>) {
     let context = Context::<T>::new();
     *lock(&LOGGED) = Some(Arc::clone(&context.events));
     for (index, step) in scenario.steps.iter().enumerate() {
         lock(progress).line = step.line;
+        if pause > Duration::ZERO {
+            thread::sleep(pause);
+        }
         let mut replayed = Replayed::default();
         replay_step(scenario, index, &context, &mut replayed);
         let mut progress = lock(progress);
